@@ -153,7 +153,10 @@ mod tests {
     #[test]
     fn tags_are_refused_with_the_way_to_find_the_digest() {
         let error = "registry.example/shop:1.2".parse::<ImageRef>().unwrap_err();
-        assert!(error.to_string().contains("imagetools inspect registry.example/shop:1.2"), "{error}");
+        assert!(
+            error.to_string().contains("imagetools inspect registry.example/shop:1.2"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -167,7 +170,12 @@ mod tests {
     #[test]
     fn malformed_digests_are_refused() {
         let (short, upper) = (&HEX[1..], HEX.to_uppercase());
-        for bad in [format!("shop@sha256:{short}"), format!("shop@sha256:{upper}"), format!("@sha256:{HEX}"), "shop@".into()] {
+        for bad in [
+            format!("shop@sha256:{short}"),
+            format!("shop@sha256:{upper}"),
+            format!("@sha256:{HEX}"),
+            "shop@".into(),
+        ] {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad}");
         }
     }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, CommitSha, EnvName, ImageRef, Left, MigrationId, Outcome, Record, Release, ReleaseId, RunId, RunKind, Sample,
-    ServiceName, Verdict,
+    Actor, CommitSha, EnvName, ImageRef, Left, MigrationId, Outcome, Record, Release, ReleaseId,
+    RunId, RunKind, Sample, ServiceName, Verdict,
 };
 
 /// The hash of a ledger entry, which covers the hash of the entry before it: SHA-256 over the canonical JSON (RFC 8785)

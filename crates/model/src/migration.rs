@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// Why a text is not a migration's id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a migration: expected its number, such as `V0041`, `V0041__add_orders` or `41`")]
+#[error(
+    "{text:?} is not a migration: expected its number, such as `V0041`, `V0041__add_orders` or `41`"
+)]
 pub struct MigrationIdError {
     text: String,
 }

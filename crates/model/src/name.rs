@@ -163,7 +163,9 @@ mod tests {
         for good in ["dev", "prod-eu", "a", "a1-b2"] {
             assert!(good.parse::<EnvName>().is_ok(), "{good}");
         }
-        for bad in ["", "Dev", "1dev", "-dev", "dev-", "a--b", "dev/..", "dév", "a-very-long-name-indeed"] {
+        for bad in
+            ["", "Dev", "1dev", "-dev", "dev-", "a--b", "dev/..", "dév", "a-very-long-name-indeed"]
+        {
             assert!(bad.parse::<EnvName>().is_err(), "{bad}");
         }
     }

@@ -10,7 +10,9 @@ use crate::{ArtifactHash, ImageRef, MigrationStamp, ServiceName};
 
 /// Why a text is not a release's id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a release id: expected `rel-` and 12 hexadecimal digits (`liftlock release list` shows them)")]
+#[error(
+    "{text:?} is not a release id: expected `rel-` and 12 hexadecimal digits (`liftlock release list` shows them)"
+)]
 pub struct ReleaseIdError {
     text: String,
 }
@@ -59,7 +61,9 @@ impl fmt::Display for ReleaseId {
 
 /// Why a text is not a commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a commit: expected the 40 (or 64) hexadecimal digits that `git rev-parse HEAD` prints")]
+#[error(
+    "{text:?} is not a commit: expected the 40 (or 64) hexadecimal digits that `git rev-parse HEAD` prints"
+)]
 pub struct CommitShaError {
     text: String,
 }
@@ -80,7 +84,11 @@ impl FromStr for CommitSha {
     type Err = CommitShaError;
     fn from_str(text: &str) -> Result<Self, CommitShaError> {
         let fine = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if fine { Ok(Self(text.to_ascii_lowercase())) } else { Err(CommitShaError { text: text.to_owned() }) }
+        if fine {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(CommitShaError { text: text.to_owned() })
+        }
     }
 }
 

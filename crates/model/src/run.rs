@@ -9,7 +9,9 @@ use crate::ArtifactHash;
 
 /// Why a text is not a run's id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a run id: expected `run-` and 26 letters and digits (`liftlock history` shows them)")]
+#[error(
+    "{text:?} is not a run id: expected `run-` and 26 letters and digits (`liftlock history` shows them)"
+)]
 pub struct RunIdError {
     text: String,
 }
@@ -37,7 +39,11 @@ impl FromStr for RunId {
         let fine = text
             .strip_prefix("run-")
             .is_some_and(|ulid| ulid::Ulid::from_string(&ulid.to_ascii_uppercase()).is_ok());
-        if fine { Ok(Self(text.to_ascii_lowercase())) } else { Err(RunIdError { text: text.to_owned() }) }
+        if fine {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(RunIdError { text: text.to_owned() })
+        }
     }
 }
 
