@@ -1,1 +1,19 @@
 #![doc = include_str!("../README.md")]
+
+mod account;
+mod cluster;
+mod error;
+mod files;
+mod home;
+mod install;
+mod lockfile;
+mod programs;
+mod run;
+mod server;
+mod target;
+
+pub use cluster::{Cluster, ClusterOptions, Presence};
+pub use error::ClusterError;
+pub use files::{FilesError, dump, restore, schema};
+pub use install::install_command;
+pub use programs::{NotFound, OLDEST, Programs};

@@ -1,0 +1,117 @@
+//! `pg_dump` and `pg_restore`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::error::says_disk_full;
+use crate::programs::Programs;
+use crate::run::{self, RunError};
+use crate::target::Target;
+
+/// Why a dump could not be made or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The URL is not one of a PostgreSQL database.
+    #[error("the database's URL is not of the form postgres://user:password@host:port/database")]
+    Url,
+    /// The program failed.
+    #[error("{program} failed on {place}: {reason}")]
+    Failed {
+        /// Which program.
+        program: &'static str,
+        /// Host, port and database.
+        place: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The disk is full.
+    #[error("there is no space left on the disk that holds {}: free some and run the command again", path.display())]
+    DiskFull {
+        /// The dump's file.
+        path: PathBuf,
+    },
+}
+
+/// Writes the whole database to the file `to`, in `pg_dump`'s custom format, within a time.
+///
+/// # Errors
+/// [`FilesError`] with the program's words; an incomplete file may be left then.
+pub async fn dump(
+    programs: &Programs,
+    url: &SecretString,
+    to: &Path,
+    within: Duration,
+) -> Result<(), FilesError> {
+    let place = absolute(to);
+    let run = run_program(programs, "pg_dump", url, within, |command| {
+        command.arg("--format=custom").arg("--file").arg(&place);
+    });
+    run.await.map(drop).map_err(|error| with_path(error, to))
+}
+
+/// Restores what [`dump`] wrote into the database, all of it or nothing, within a time. The database must be empty.
+///
+/// # Errors
+/// [`FilesError`] with the program's words; the database is as before then.
+pub async fn restore(
+    programs: &Programs,
+    url: &SecretString,
+    from: &Path,
+    within: Duration,
+) -> Result<(), FilesError> {
+    let place = absolute(from);
+    let run = run_program(programs, "pg_restore", url, within, |command| {
+        command.args(["--exit-on-error", "--single-transaction", "--no-owner"]).arg(&place);
+    });
+    run.await.map(drop).map_err(|error| with_path(error, from))
+}
+
+/// The SQL text that makes the database's schema (`pg_dump --schema-only`), within a time.
+///
+/// # Errors
+/// [`FilesError`] with the program's words.
+pub async fn schema(
+    programs: &Programs,
+    url: &SecretString,
+    within: Duration,
+) -> Result<String, FilesError> {
+    let run = run_program(programs, "pg_dump", url, within, |command| {
+        command.args(["--schema-only", "--no-owner", "--no-privileges"]);
+    });
+    run.await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+async fn run_program(
+    programs: &Programs,
+    program: &'static str,
+    url: &SecretString,
+    within: Duration,
+    arguments: impl FnOnce(&mut tokio::process::Command),
+) -> Result<Vec<u8>, FilesError> {
+    let target = Target::parse(url).ok_or(FilesError::Url)?;
+    let mut command = run::command(&programs.path(program), None);
+    target.tell(&mut command);
+    arguments(&mut command);
+    let ended = run::finish(command, within).await;
+    ended.map(|output| output.stdout).map_err(|error: RunError| FilesError::Failed {
+        program,
+        place: target.place(),
+        reason: error.to_string(),
+    })
+}
+
+fn with_path(error: FilesError, path: &Path) -> FilesError {
+    match error {
+        FilesError::Failed { reason, .. } if says_disk_full(&reason) => {
+            FilesError::DiskFull { path: path.to_owned() }
+        }
+        other => other,
+    }
+}
+
+/// The programs run in `/`, so a relative path would mean another place.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
