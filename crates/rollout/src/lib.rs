@@ -1,1 +1,26 @@
 #![doc = include_str!("../README.md")]
+
+pub mod breaker;
+mod capacity;
+mod colour;
+mod error;
+mod live;
+mod schedule;
+mod target;
+mod traffic;
+mod wait;
+mod watch;
+
+#[cfg(test)]
+mod fake;
+
+pub use breaker::{Breaker, Observation, Requests, Trip};
+pub use capacity::{Raised, lower, raise};
+pub use colour::{Colour, Weights, WeightsError};
+pub use error::{RolloutError, TargetError, TargetErrorKind};
+pub use live::{ColourState, Live, TaskDefinition};
+pub use schedule::{Shift, schedule};
+pub use target::{Target, Urls};
+pub use traffic::{Shifted, seen_serving, shift};
+pub use wait::Wait;
+pub use watch::{Check, Tripped, Watched, watch};

@@ -1,0 +1,1 @@
+//! A small model of ECS behind a load balancer, for tests: time is tokio's, faults are data.

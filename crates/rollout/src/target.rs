@@ -1,0 +1,56 @@
+//! Where tasks run and traffic flows: the boundary to a platform.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use liftlock_model::ImageRef;
+use serde::Serialize;
+use url::Url;
+
+use crate::{Colour, Live, TargetError, TaskDefinition, Weights};
+
+/// Where a service is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Urls {
+    /// Where users reach it.
+    pub production: Url,
+    /// Where its new version is seen before users see it.
+    pub test: Url,
+}
+
+/// One service in one environment. Each method is one thing that can be asked again without harm: the second time
+/// changes nothing.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// Looks.
+    async fn live(&self) -> Result<Live, TargetError>;
+
+    /// Makes a revision that runs `image` with these environment variables set, or finds the one that was made before
+    /// from the same.
+    async fn register(
+        &self,
+        image: &ImageRef,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<TaskDefinition, TargetError>;
+
+    /// Takes a revision out of use. One that a colour still uses is refused.
+    async fn deregister(&self, task_definition: &TaskDefinition) -> Result<(), TargetError>;
+
+    /// Says how many tasks a colour should have, and of which revision (`None`: as it is). Returns once that is accepted;
+    /// tasks come and go later.
+    async fn set_capacity(
+        &self,
+        colour: Colour,
+        task_definition: Option<&TaskDefinition>,
+        desired: u32,
+    ) -> Result<(), TargetError>;
+
+    /// Splits production traffic.
+    async fn set_weights(&self, weights: Weights) -> Result<(), TargetError>;
+
+    /// Points the test listener at one colour.
+    async fn point_test(&self, colour: Colour) -> Result<(), TargetError>;
+
+    /// Where the service is reached.
+    async fn urls(&self) -> Result<Urls, TargetError>;
+}

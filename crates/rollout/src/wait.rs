@@ -1,0 +1,131 @@
+//! Waiting for a fact: looking again and again, with a deadline, a sign of life, and an ear for cancellation.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Live, RolloutError, Target, TargetErrorKind};
+
+/// How to wait.
+#[derive(Clone, Copy)]
+pub struct Wait<'a> {
+    /// How long to sleep between two looks.
+    pub poll: Duration,
+    /// How long to wait in all.
+    pub timeout: Duration,
+    /// Who may stop it. Only looks and sleeps are cut short; a change that was begun is always finished.
+    pub cancel: &'a CancellationToken,
+    /// Told what is seen, whenever that changes and at least every 30 seconds.
+    pub on: &'a (dyn Fn(String) + Send + Sync),
+}
+
+impl fmt::Debug for Wait<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("poll", &self.poll)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The longest silence while waiting.
+const SILENCE: Duration = Duration::from_secs(30);
+
+impl Wait<'_> {
+    /// Fails when somebody asked to stop. Called before each change.
+    pub(crate) fn go_on(&self, doing: &str) -> Result<(), RolloutError> {
+        if self.cancel.is_cancelled() { Err(cancelled(doing)) } else { Ok(()) }
+    }
+
+    /// Looks once, cut short by cancellation and by the deadline.
+    pub(crate) async fn look(
+        &self,
+        target: &dyn Target,
+        doing: &str,
+    ) -> Result<Live, RolloutError> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(cancelled(doing)),
+            live = target.live() => Ok(live?),
+            () = tokio::time::sleep(self.timeout) => Err(RolloutError::TimedOut {
+                doing: doing.to_owned(),
+                waited: self.timeout,
+                seen: "no answer".to_owned(),
+            }),
+        }
+    }
+
+    /// Looks until `decide` has an answer. A transient failure to look is not the end: it is looked again until the
+    /// deadline, and the failure is told.
+    pub(crate) async fn until<T>(
+        &self,
+        target: &dyn Target,
+        doing: &str,
+        mut decide: impl FnMut(&Live) -> Step<T> + Send,
+    ) -> Result<(T, Duration), RolloutError> {
+        let start = Instant::now();
+        let deadline = start + self.timeout;
+        let mut voice = Voice::new(self.on);
+        loop {
+            let left = Self { timeout: deadline - Instant::now(), ..*self };
+            let seen = match left.look(target, doing).await {
+                Ok(live) => match decide(&live) {
+                    Step::Done(done) => return Ok((done, start.elapsed())),
+                    Step::Failed(error) => return Err(error),
+                    Step::NotYet(seen) => seen,
+                },
+                Err(RolloutError::Target(error)) if error.kind() == TargetErrorKind::Transient => {
+                    error.to_string()
+                }
+                Err(error) => return Err(error),
+            };
+            voice.say(format!("{doing}: {seen}"));
+            if Instant::now() + self.poll >= deadline {
+                return Err(RolloutError::TimedOut {
+                    doing: doing.to_owned(),
+                    waited: self.timeout,
+                    seen,
+                });
+            }
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(cancelled(doing)),
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+    }
+}
+
+/// What one look said.
+pub(crate) enum Step<T> {
+    Done(T),
+    Failed(RolloutError),
+    NotYet(String),
+}
+
+fn cancelled(doing: &str) -> RolloutError {
+    RolloutError::Cancelled { doing: doing.to_owned() }
+}
+
+/// Says what changed, and something at least every [`SILENCE`].
+struct Voice<'a> {
+    on: &'a (dyn Fn(String) + Send + Sync),
+    last: Option<(String, Instant)>,
+}
+
+impl<'a> Voice<'a> {
+    fn new(on: &'a (dyn Fn(String) + Send + Sync)) -> Self {
+        Self { on, last: None }
+    }
+
+    fn say(&mut self, text: String) {
+        let news =
+            self.last.as_ref().is_none_or(|(said, at)| *said != text || at.elapsed() >= SILENCE);
+        if news {
+            (self.on)(text.clone());
+            self.last = Some((text, Instant::now()));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Watching the running application for a while, with the breaker in hand.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use liftlock_model::Sample;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{Breaker, Observation, Wait};
+
+/// Something that looks at the running application once.
+#[async_trait]
+pub trait Check: Send + Sync {
+    /// Looks. What cannot be learned is `None` in the answer, never an error.
+    async fn look(&self) -> Observation;
+}
+
+/// It was watched to the end, and was good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Watched {
+    /// What that rests on.
+    pub sample: Sample,
+}
+
+/// It was not seen to be good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Tripped {
+    /// The breaker tripped.
+    #[error("the circuit breaker tripped: {reason}")]
+    Breaker {
+        /// Why.
+        reason: String,
+        /// What that rests on.
+        sample: Sample,
+    },
+    /// Too little was seen to call it good, or the end of the time was bad without having tripped the breaker.
+    #[error(
+        "inconclusive after {} s: {} of {} observations were bad, and that the application is healthy now is not known{}",
+        watched.as_secs(), sample.bad, sample.size, detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default()
+    )]
+    Inconclusive {
+        /// How long it was watched.
+        watched: Duration,
+        /// What was seen.
+        sample: Sample,
+        /// What the last look said was bad or unknown.
+        detail: Option<String>,
+    },
+    /// Somebody asked to stop.
+    #[error("cancelled after watching for {} s", watched.as_secs())]
+    Cancelled {
+        /// How long it was watched.
+        watched: Duration,
+    },
+}
+
+impl Tripped {
+    /// True when somebody asked to stop, and nothing went wrong.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled { .. })
+    }
+
+    /// What was seen, where something was.
+    pub fn sample(&self) -> Option<&Sample> {
+        match self {
+            Self::Breaker { sample, .. } | Self::Inconclusive { sample, .. } => Some(sample),
+            Self::Cancelled { .. } => None,
+        }
+    }
+}
+
+/// Watches for `period`: looks at once, then at each of the breaker's intervals, and once more at the end. A look that does not
+/// answer within the interval learned nothing. A breaker that has watched before goes on where it was.
+pub async fn watch(
+    check: &dyn Check,
+    breaker: &mut Breaker,
+    period: Duration,
+    wait: &Wait<'_>,
+) -> Result<Watched, Tripped> {
+    let (start, offset) = (Instant::now(), breaker.now());
+    let interval = breaker.interval().max(Duration::from_millis(1));
+    let end = start + period;
+    loop {
+        let look = tokio::time::timeout(interval.min(wait.timeout), check.look());
+        let seen = tokio::select! {
+            biased;
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            seen = look => seen.unwrap_or_else(|_| unanswered(interval.min(wait.timeout))),
+        };
+        let looked = Instant::now();
+        if let Some(trip) = breaker.observe(offset + (looked - start), &seen) {
+            return Err(Tripped::Breaker { reason: trip.reason, sample: breaker.verdict().1 });
+        }
+        if looked >= end {
+            return conclude(breaker, looked - start, seen.detail);
+        }
+        (wait.on)(sign(breaker, end - looked, &seen));
+        tokio::select! {
+            biased;
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            () = tokio::time::sleep_until((looked + interval).min(end)) => {}
+        }
+    }
+}
+
+fn unanswered(limit: Duration) -> Observation {
+    Observation {
+        detail: Some(format!("no answer within {} s", limit.as_secs_f32())),
+        ..Observation::default()
+    }
+}
+
+fn conclude(
+    breaker: &Breaker,
+    watched: Duration,
+    detail: Option<String>,
+) -> Result<Watched, Tripped> {
+    match breaker.verdict() {
+        (liftlock_model::Verdict::Pass, sample) => Ok(Watched { sample }),
+        (_, sample) => Err(Tripped::Inconclusive {
+            watched,
+            sample,
+            detail: detail.map(|text| crate::error::printable(&text)),
+        }),
+    }
+}
+
+fn sign(breaker: &Breaker, left: Duration, seen: &Observation) -> String {
+    let (_, sample) = breaker.verdict();
+    let health = match seen.health {
+        Some(true) => "healthy",
+        Some(false) => "not healthy",
+        None => "health unknown",
+    };
+    let detail = seen.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
+    crate::error::printable(&format!(
+        "watching, {} s left: {health}{detail}, {} of {} looks bad",
+        left.as_secs_f32().ceil(),
+        sample.bad,
+        sample.size
+    ))
+}
