@@ -78,6 +78,9 @@ pub enum Event {
         release: Option<ReleaseId>,
         /// Why, where the person who started it said so.
         reason: Option<String>,
+        /// What was asked for beside the ordinary, such as `accept-data-loss`: a resumed run does the same.
+        #[serde(default)]
+        options: Vec<String>,
     },
     /// A run that had been interrupted goes on.
     RunResumed {
