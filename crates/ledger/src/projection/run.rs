@@ -1,0 +1,74 @@
+//! Runs: what a resume reads.
+
+use jiff::Timestamp;
+use liftlock_model::{
+    Actor, Entry, EnvName, Event, Left, Outcome, Record, ReleaseId, RunId, RunKind,
+};
+
+/// A run as its entries tell it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunView {
+    /// What it is for.
+    pub kind: RunKind,
+    /// The release that it raises or brings back.
+    pub release: Option<ReleaseId>,
+    /// Where.
+    pub environment: Option<EnvName>,
+    /// When it began.
+    pub started: Timestamp,
+    /// Who began it.
+    pub actor: Actor,
+    /// Why, where that person said so.
+    pub reason: Option<String>,
+    /// What the person who started it chose, which a resume must know.
+    pub options: Vec<String>,
+    /// Its journal.
+    pub records: Vec<Record>,
+    /// How it ended, and what is left; none while it goes on or is interrupted.
+    pub finished: Option<(Outcome, Vec<Left>)>,
+}
+
+/// A run by its id; none when it never began.
+pub fn run(entries: &[Entry], id: &RunId) -> Option<RunView> {
+    let own = || entries.iter().filter(|entry| entry.run.as_ref() == Some(id));
+    let mut view = own().find_map(began)?;
+    view.records = own().filter_map(record).cloned().collect();
+    view.finished = view.records.iter().rev().find_map(|record| match record {
+        Record::Finished { outcome, left } => Some((*outcome, left.clone())),
+        _ => None,
+    });
+    Some(view)
+}
+
+fn began(entry: &Entry) -> Option<RunView> {
+    let Event::RunStarted { kind, release, reason, options } = &entry.event else { return None };
+    Some(RunView {
+        kind: *kind,
+        release: release.clone(),
+        environment: entry.environment.clone(),
+        started: entry.at,
+        actor: entry.actor.clone(),
+        reason: reason.clone(),
+        options: options.clone(),
+        records: Vec::new(),
+        finished: None,
+    })
+}
+
+fn record(entry: &Entry) -> Option<&Record> {
+    match &entry.event {
+        Event::Journal { record } => Some(record),
+        _ => None,
+    }
+}
+
+/// The last run of an environment, when it began and did not end: the one to resume.
+pub fn unfinished(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
+    let last = entries.iter().rev().find(|entry| {
+        entry.environment.as_ref() == Some(environment)
+            && matches!(entry.event, Event::RunStarted { .. })
+    })?;
+    let id = last.run.as_ref()?;
+    let ended = run(entries, id)?.finished.is_some();
+    (!ended).then(|| id.clone())
+}

@@ -1,0 +1,214 @@
+//! Verifying the chain: names the first record that is not what was written.
+
+use liftlock_model::{ArtifactHash, EntryHash};
+use serde_json::Value;
+
+use crate::entry::{canonical, hash};
+use crate::store::Tx;
+use crate::{Ledger, StoreError};
+
+/// How many entries are read at a time.
+const PAGE: i64 = 500;
+
+/// A ledger that is what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// How many entries it has.
+    pub entries: i64,
+    /// The hash of the last one. Kept elsewhere, it shows whether a later ledger still holds these entries: somebody who may
+    /// write everything could rewrite the whole chain.
+    pub head: EntryHash,
+}
+
+/// Why a ledger is not what was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The first entry that is not what was written.
+    #[error(
+        "the ledger {place} was tampered with: entry {sequence} is the first broken one ({reason}). Entries before it can be trusted; \
+         restore the rest from a backup or from the archive"
+    )]
+    Broken {
+        /// Where.
+        place: String,
+        /// Which entry.
+        sequence: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The chain is whole, but an artifact's content is not what it was.
+    #[error(
+        "the ledger {place} was tampered with: the artifact {name} was changed, its content now has the hash {found}. Restore it from \
+         a backup"
+    )]
+    Artifact {
+        /// Where.
+        place: String,
+        /// The artifact.
+        name: String,
+        /// The hash that its content has now.
+        found: ArtifactHash,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A row as it is stored.
+pub(crate) struct Stored {
+    pub(crate) sequence: i64,
+    pub(crate) hash: String,
+    pub(crate) environment: Option<String>,
+    pub(crate) run: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) body: String,
+}
+
+/// Where the chain stands: everything up to here is what was written.
+pub(crate) struct Chain {
+    pub(crate) length: i64,
+    pub(crate) head: EntryHash,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { length: 0, head: EntryHash::genesis() }
+    }
+}
+
+impl Chain {
+    /// Adds the next row, or says at which place the chain is broken and how.
+    pub(crate) fn push(&mut self, row: &Stored) -> Result<(), (i64, String)> {
+        let expected = self.length + 1;
+        if row.sequence != expected {
+            let reason = if row.sequence > expected {
+                format!("it was removed or renumbered: the next one found is {}", row.sequence)
+            } else {
+                format!("entry {} is there twice", row.sequence)
+            };
+            return Err((expected.min(row.sequence), reason));
+        }
+        self.check(row).map_err(|reason| (expected, reason))?;
+        self.length = expected;
+        self.head = EntryHash::new(row.hash.clone());
+        Ok(())
+    }
+
+    fn check(&self, row: &Stored) -> Result<(), String> {
+        if hash(&row.body).as_str() != row.hash {
+            return Err("its content does not have its hash".into());
+        }
+        let content: Value =
+            serde_json::from_str(&row.body).map_err(|_| "its content is no JSON".to_owned())?;
+        if !canonical(&content).is_ok_and(|text| text == row.body) {
+            return Err("its content is not in the canonical form".into());
+        }
+        let number = content["sequence"].as_i64();
+        if number != Some(row.sequence) {
+            let number = number.map_or("none".into(), |number| number.to_string());
+            return Err(format!("its content bears the number {number}"));
+        }
+        if content["previous"].as_str() != Some(self.head.as_str()) {
+            return Err(format!("it does not follow entry {} as that is now", self.length));
+        }
+        let same = |field: &Value, column: Option<&str>| field.as_str() == column;
+        if !same(&content["environment"], row.environment.as_deref())
+            || !same(&content["run"], row.run.as_deref())
+            || !same(&content["event"]["kind"], Some(&row.kind))
+        {
+            return Err(
+                "its index (environment, run or kind) does not agree with its content".into()
+            );
+        }
+        Ok(())
+    }
+
+    /// Compares with the head that the ledger remembers: entries missing at the end, or added past it, show here.
+    pub(crate) fn finish(&self, length: i64, head: &str) -> Result<(), (i64, String)> {
+        if length > self.length {
+            return Err((
+                self.length + 1,
+                format!("it was removed: the ledger had {length} entries"),
+            ));
+        }
+        if length < self.length {
+            return Err((length + 1, format!("it was added: the ledger had {length} entries")));
+        }
+        if head != self.head.as_str() {
+            return Err((length, "it is not the one that the ledger's head names".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// Verifies every entry and every artifact, by one state of the ledger.
+    ///
+    /// # Errors
+    /// The first entry or artifact that is not what was written, or the database failed.
+    pub async fn verify(&self) -> Result<Verified, VerifyError> {
+        let mut tx = self.store.read().await?;
+        let chain = self.chain(&mut tx).await?;
+        self.artifacts(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Verified { entries: chain.length, head: chain.head })
+    }
+
+    async fn chain(&self, tx: &mut Tx) -> Result<Chain, VerifyError> {
+        let broken = |(sequence, reason)| VerifyError::Broken {
+            place: self.place().to_owned(),
+            sequence,
+            reason,
+        };
+        let mut chain = Chain::default();
+        let mut read = 0;
+        loop {
+            let page = page(tx, read).await?;
+            read += PAGE;
+            for row in &page {
+                chain.push(row).map_err(broken)?;
+            }
+            if page.is_empty() {
+                break;
+            }
+        }
+        let head: Option<(i64, String)> =
+            tx.row("SELECT sequence, hash FROM liftlock_ledger", &[]).await?;
+        let (length, head) = head.unwrap_or((0, String::new()));
+        chain.finish(length, &head).map_err(broken)?;
+        Ok(chain)
+    }
+
+    async fn artifacts(&self, tx: &mut Tx) -> Result<(), VerifyError> {
+        let names: Vec<(String,)> =
+            tx.rows("SELECT hash FROM liftlock_artifacts ORDER BY hash", &[]).await?;
+        for (name,) in names {
+            let sql = "SELECT content FROM liftlock_artifacts WHERE hash = $1";
+            let row: Option<(Vec<u8>,)> = tx.row(sql, &[name.as_str().into()]).await?;
+            let found = ArtifactHash::of(&row.unwrap_or_default().0);
+            if found.as_str() != name {
+                return Err(VerifyError::Artifact { place: self.place().to_owned(), name, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+type Columns = (i64, String, Option<String>, Option<String>, String, String);
+
+/// The rows from `offset` on. By offset and not by number, since whoever tampers may have numbered them anew.
+async fn page(tx: &mut Tx, offset: i64) -> Result<Vec<Stored>, StoreError> {
+    let sql = "SELECT sequence, hash, environment, run, kind, body FROM liftlock_entries \
+               ORDER BY sequence LIMIT $1 OFFSET $2";
+    let rows: Vec<Columns> = tx.rows(sql, &[PAGE.into(), offset.into()]).await?;
+    let stored = |(sequence, hash, environment, run, kind, body)| Stored {
+        sequence,
+        hash,
+        environment,
+        run,
+        kind,
+        body,
+    };
+    Ok(rows.into_iter().map(stored).collect())
+}
