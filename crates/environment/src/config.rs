@@ -24,6 +24,7 @@ pub struct Config {
     pub database: Option<Database>,
     /// The services, by name. They are rolled out in the order of their `order`, then by name.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = { "maxLength": 16 }))]
     pub services: BTreeMap<ServiceName, Service>,
     /// What must hold before a promotion begins.
     #[serde(default)]
@@ -123,6 +124,7 @@ pub enum Backend {
 /// Where a secret comes from. The secret itself never stands in a file of the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "from", rename_all = "lowercase", deny_unknown_fields)]
+#[schemars(extend("x-secret" = true))]
 pub enum SecretSource {
     /// An environment variable.
     Env {
@@ -455,7 +457,9 @@ pub enum Smoke {
 }
 
 /// What people are told about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Occasion {
     /// A promotion began.

@@ -1,7 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+mod check;
 pub mod config;
+mod diff;
+mod load;
+mod nearest;
 mod period;
+mod problem;
+mod redact;
+mod schema;
+mod secret;
+mod source;
+mod tree;
+mod walk;
 
 pub use config::Config;
+pub use diff::{Diff, Difference, diff};
+pub use load::{Environment, RootError, find_root};
 pub use period::{Period, PeriodError};
+pub use problem::{LoadError, Problem};
+pub use schema::{file_schema, schema};
+pub use secret::{SecretError, SecretStore, secret};

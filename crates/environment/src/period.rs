@@ -9,15 +9,19 @@ use serde::{Deserialize, Serialize};
 
 /// Why a text is not a length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a length of time: expected a number and a unit, such as `500ms`, `30s`, `5m`, `24h` or `1h 30m`")]
+#[error(
+    "{text:?} is not a length of time: expected a number and a unit, such as `500ms`, `30s`, `5m`, `24h` or `1h 30m`"
+)]
 pub struct PeriodError {
     text: String,
 }
 
 /// A length of time: `500ms`, `30s`, `5m`, `24h`, `1h 30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String", extend("pattern" = r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h)( ?[0-9]+(\.[0-9]+)? ?(ms|s|m|h))*$"))]
+#[schemars(with = "String", extend("format" = "period", "pattern" = r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h)( ?[0-9]+(\.[0-9]+)? ?(ms|s|m|h))*$"))]
 pub struct Period(Duration);
 
 impl Period {
