@@ -1,1 +1,17 @@
 #![doc = include_str!("../README.md")]
+
+mod actions;
+mod alarms;
+mod clients;
+mod ecs;
+mod error;
+mod parameters;
+mod snapshots;
+
+pub use actions::{ACTIONS, Action};
+pub use alarms::{Alarm, Alarms};
+pub use clients::{Clients, ConnectError, Credentials};
+pub use ecs::EcsTarget;
+pub use error::{AwsError, AwsErrorKind};
+pub use parameters::SsmParameters;
+pub use snapshots::RdsSnapshots;

@@ -1,0 +1,205 @@
+//! One service in ECS behind an application load balancer, as a rollout's target.
+
+mod balancer;
+mod look;
+mod register;
+mod revision;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use aws_sdk_ecs::types::Service;
+use liftlock_model::{ImageRef, ServiceName};
+use liftlock_rollout::{Colour, Live, Target, TargetError, TaskDefinition, Urls, Weights};
+use tokio::sync::OnceCell;
+
+use crate::{Action, AwsError, AwsErrorKind, Clients};
+use balancer::Balancer;
+
+/// One service of one environment in ECS. What it consists of is found by name once, when it is first needed:
+/// cluster and load balancer `{prefix}`, services and target groups `{prefix}-{service}-blue` and `-green`, listeners by
+/// their tag `liftlock:listener`, rules by the target groups they forward to.
+#[derive(Debug)]
+pub struct EcsTarget {
+    clients: Clients,
+    prefix: String,
+    service: ServiceName,
+    balancer: OnceCell<Balancer>,
+}
+
+impl EcsTarget {
+    /// The service of the environment with this prefix (`Environment::prefix()`).
+    pub fn new(clients: &Clients, prefix: &str, service: &ServiceName) -> Self {
+        Self {
+            clients: clients.clone(),
+            prefix: prefix.to_owned(),
+            service: service.clone(),
+            balancer: OnceCell::new(),
+        }
+    }
+
+    /// `{prefix}-{service}-{colour}`: the name of the ECS service and of the target group.
+    fn name(&self, colour: Colour) -> String {
+        format!("{}-{}-{colour}", self.prefix, self.service)
+    }
+
+    /// The family of the revisions that Liftlock registers.
+    fn family(&self) -> String {
+        format!("{}-{}", self.prefix, self.service)
+    }
+
+    async fn balancer(&self) -> Result<&Balancer, AwsError> {
+        let names = (self.name(Colour::Blue), self.name(Colour::Green));
+        self.balancer.get_or_try_init(|| Balancer::find(&self.clients, &self.prefix, names)).await
+    }
+
+    /// The blue and the green ECS service.
+    async fn services(&self) -> Result<(Service, Service), AwsError> {
+        let (blue, green) = (self.name(Colour::Blue), self.name(Colour::Green));
+        let resource = format!("services {blue} and {green} in cluster {}", self.prefix);
+        let call = self.clients.call(Action::DescribeServices, &resource);
+        let answer = self
+            .clients
+            .ecs
+            .describe_services()
+            .cluster(&self.prefix)
+            .services(&blue)
+            .services(&green)
+            .send()
+            .await
+            .map_err(|error| call.failed(error))?;
+        let mut services = answer.services.unwrap_or_default();
+        // A service that was deleted is still described for a while, as INACTIVE.
+        services.retain(|service| service.status() != Some("INACTIVE"));
+        let mut take = |name: &str| {
+            let at = services.iter().position(|service| service.service_name() == Some(name));
+            at.map(|at| services.swap_remove(at)).ok_or_else(|| {
+                let reason = format!("there is no service {name}");
+                call.because(AwsErrorKind::NotFound, None, &reason)
+            })
+        };
+        Ok((take(&blue)?, take(&green)?))
+    }
+
+    /// Refuses a revision that a colour is made from, or still runs while another replaces it.
+    async fn unused(&self, task_definition: &TaskDefinition) -> Result<(), AwsError> {
+        let (blue, green) = self.services().await?;
+        for (colour, service) in [(Colour::Blue, blue), (Colour::Green, green)] {
+            let deployed = service.deployments().iter().map(|d| d.task_definition());
+            let used = deployed.chain([service.task_definition()]).flatten();
+            if used.into_iter().any(|used| same_revision(used, task_definition.as_str())) {
+                return Err(AwsError::new(
+                    AwsErrorKind::Other,
+                    format!(
+                        "{task_definition} is still in use by service {}, and is not deregistered",
+                        self.name(colour)
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_revision(&self, task_definition: &TaskDefinition) -> Result<(), AwsError> {
+        self.unused(task_definition).await?;
+        let resource = format!("task definition {task_definition}");
+        let call = self.clients.call(Action::DeregisterTaskDefinition, &resource);
+        let request = self.clients.ecs.deregister_task_definition();
+        match request.task_definition(task_definition.as_str()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match call.failed(error) {
+                // It is gone already.
+                error if error.kind() == AwsErrorKind::NotFound => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn update(
+        &self,
+        colour: Colour,
+        task_definition: Option<&TaskDefinition>,
+        desired: u32,
+    ) -> Result<(), AwsError> {
+        let force = match task_definition {
+            Some(wanted) => self.gave_up_on(colour, wanted).await?,
+            None => false,
+        };
+        let name = self.name(colour);
+        let resource = format!("service {name} in cluster {}", self.prefix);
+        let call = self.clients.call(Action::UpdateService, &resource);
+        let desired = i32::try_from(desired).map_err(|_| {
+            call.because(AwsErrorKind::Other, None, &format!("{desired} tasks are too many"))
+        })?;
+        self.clients
+            .ecs
+            .update_service()
+            .cluster(&self.prefix)
+            .service(&name)
+            .desired_count(desired)
+            .set_task_definition(task_definition.map(|revision| revision.as_str().to_owned()))
+            .set_force_new_deployment(force.then_some(true))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| call.failed(error))
+    }
+
+    /// True when the newest deployment is of this very revision and ECS gave it up: asking for the same again would change
+    /// nothing, unless a new deployment is forced.
+    async fn gave_up_on(&self, colour: Colour, wanted: &TaskDefinition) -> Result<bool, AwsError> {
+        let (blue, green) = self.services().await?;
+        let service = match colour {
+            Colour::Blue => blue,
+            Colour::Green => green,
+        };
+        let same = service.task_definition().is_some_and(|now| same_revision(now, wanted.as_str()));
+        Ok(same && look::failed(&service))
+    }
+}
+
+/// `arn:…/family:7` and `family:7` are the same revision.
+fn same_revision(a: &str, b: &str) -> bool {
+    let short = |name: &str| name.rsplit('/').next().map(str::to_owned);
+    short(a) == short(b)
+}
+
+#[async_trait]
+impl Target for EcsTarget {
+    async fn live(&self) -> Result<Live, TargetError> {
+        Ok(self.look().await?)
+    }
+
+    async fn register(
+        &self,
+        image: &ImageRef,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<TaskDefinition, TargetError> {
+        Ok(self.find_or_register(image, environment).await?)
+    }
+
+    async fn deregister(&self, task_definition: &TaskDefinition) -> Result<(), TargetError> {
+        Ok(self.drop_revision(task_definition).await?)
+    }
+
+    async fn set_capacity(
+        &self,
+        colour: Colour,
+        task_definition: Option<&TaskDefinition>,
+        desired: u32,
+    ) -> Result<(), TargetError> {
+        Ok(self.update(colour, task_definition, desired).await?)
+    }
+
+    async fn set_weights(&self, weights: Weights) -> Result<(), TargetError> {
+        Ok(self.balancer().await?.split_production(&self.clients, weights).await?)
+    }
+
+    async fn point_test(&self, colour: Colour) -> Result<(), TargetError> {
+        Ok(self.balancer().await?.split_test(&self.clients, Weights::all(colour)).await?)
+    }
+
+    async fn urls(&self) -> Result<Urls, TargetError> {
+        Ok(self.balancer().await?.urls().clone())
+    }
+}
