@@ -33,8 +33,7 @@ pub(crate) async fn run(
     equals: Option<&str>,
     within: Duration,
 ) -> Finding {
-    // sqlx's own message would quote the URL's parts.
-    let Ok(options) = PgConnectOptions::from_str(url.expose_secret()) else {
+    let Some(options) = options(url) else {
         let expected = "expected postgres://user:password@host:port/database";
         return (
             Verdict::Inconclusive,
@@ -42,12 +41,20 @@ pub(crate) async fn run(
         );
     };
     let start = Instant::now();
-    let options = options.application_name("liftlock smoke").disable_statement_logging();
     match timeout(within, ask(&options, query, within)).await {
         Ok(Ok(value)) => judge(&value, equals, &milliseconds(start).1),
         Ok(Err(error)) => (Verdict::Fail, explain(&error, within)),
         Err(_) => (Verdict::Fail, format!("the database gave no answer within {within:?}")),
     }
+}
+
+/// None for what is no URL of a PostgreSQL database: sqlx would take any scheme, and its own message quotes the URL's parts.
+fn options(url: &SecretString) -> Option<PgConnectOptions> {
+    let text = url.expose_secret().trim();
+    let scheme = text.split_once("://")?.0;
+    let options = PgConnectOptions::from_str(text).ok()?;
+    matches!(scheme, "postgres" | "postgresql")
+        .then(|| options.application_name("liftlock smoke").disable_statement_logging())
 }
 
 async fn ask(
