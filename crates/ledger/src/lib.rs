@@ -22,4 +22,4 @@ pub use lease::{AcquireError, Fence, Lease, LeaseError};
 pub use ledger::Ledger;
 pub use location::Location;
 pub use read::{Query, ReadError};
-pub use verify::{Verified, VerifyError};
+pub use verify::{Verified, VerifyError, verify_export};

@@ -117,7 +117,11 @@ async fn prepare(store: &Store) -> Result<(), OpenError> {
         let place = store.place.to_string();
         return Err(OpenError::Newer { place, found, known: VERSION });
     }
-    Ok(())
+    // SQLite opens a file that it may not write without a word, and so do a standby and a user without rights. A statement
+    // that would write, and finds no row, shows it now and not at the first intent of a run.
+    let mut tx = store.write().await?;
+    tx.execute("UPDATE liftlock_ledger SET version = version WHERE single = 0", &[]).await?;
+    Ok(tx.commit().await?)
 }
 
 async fn create(store: &Store) -> Result<i64, StoreError> {

@@ -142,6 +142,49 @@ impl Chain {
     }
 }
 
+/// Verifies a whole export, line by line: what an auditor does with an archive.
+///
+/// # Errors
+/// The first line that is not what was written. Lines missing at the end cannot be seen here: compare the head with one
+/// that was kept.
+pub fn verify_export<'a>(
+    lines: impl IntoIterator<Item = &'a str>,
+) -> Result<Verified, VerifyError> {
+    let mut chain = Chain::default();
+    for line in lines {
+        let place = || "export".to_owned();
+        let sequence = chain.length + 1;
+        let row = stored(line).map_err(|reason| VerifyError::Broken {
+            place: place(),
+            sequence,
+            reason,
+        })?;
+        chain.push(&row).map_err(|(sequence, reason)| VerifyError::Broken {
+            place: place(),
+            sequence,
+            reason,
+        })?;
+    }
+    Ok(Verified { entries: chain.length, head: chain.head })
+}
+
+/// The row that a line of an export was.
+fn stored(line: &str) -> Result<Stored, String> {
+    let mut value: Value = serde_json::from_str(line).map_err(|_| "it is no JSON".to_owned())?;
+    if !canonical(&value).is_ok_and(|text| text == line) {
+        return Err("it is not in the canonical form".into());
+    }
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    let environment = text(&value["environment"]);
+    let run = text(&value["run"]);
+    let kind = text(&value["event"]["kind"]).unwrap_or_default();
+    let fields = value.as_object_mut().ok_or("it is no object")?;
+    let hash = fields.remove("hash").as_ref().and_then(text).ok_or("it has no hash")?;
+    let sequence = value["sequence"].as_i64().ok_or("it has no number")?;
+    let body = canonical(&value).map_err(|error| error.to_string())?;
+    Ok(Stored { sequence, hash, environment, run, kind, body })
+}
+
 impl Ledger {
     /// Verifies every entry and every artifact, by one state of the ledger.
     ///
