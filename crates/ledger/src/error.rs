@@ -228,3 +228,38 @@ impl OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::*;
+
+    /// A real full database: SQLite says the same of a full disk.
+    #[tokio::test]
+    async fn a_full_disk_is_told_as_such() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let fill = "CREATE TABLE t (b BLOB); PRAGMA max_page_count = 4; INSERT INTO t VALUES (zeroblob(100000));";
+        let full = sqlx::raw_sql(fill).execute(&mut connection).await.unwrap_err();
+        let error = StoreError::database(&"ledger.db".into(), full);
+        assert_eq!(error.trouble(), Trouble::NoSpace);
+        assert!(error.to_string().contains("no space is left for the ledger ledger.db"), "{error}");
+    }
+
+    #[test]
+    fn servers_words_are_told_apart() {
+        for (code, trouble) in [
+            ("28P01", Trouble::Credentials),
+            ("42501", Trouble::Denied),
+            ("3D000", Trouble::Missing),
+            ("53100", Trouble::NoSpace),
+            ("25006", Trouble::ReadOnly),
+            ("55P03", Trouble::Busy),
+            ("57P03", Trouble::Unreachable),
+            ("08006", Trouble::Unreachable),
+            ("42P01", Trouble::Other),
+        ] {
+            assert_eq!(postgres(code), trouble, "{code}");
+        }
+    }
+}

@@ -255,3 +255,35 @@ async fn page(tx: &mut Tx, offset: i64) -> Result<Vec<Stored>, StoreError> {
     };
     Ok(rows.into_iter().map(stored).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(sequence: i64, previous: &EntryHash) -> Stored {
+        let body = format!(
+            r#"{{"environment":null,"event":{{"kind":"k"}},"previous":"{previous}","run":null,"sequence":{sequence}}}"#
+        );
+        let hash = hash(&body).as_str().to_owned();
+        Stored { sequence, hash, environment: None, run: None, kind: "k".into(), body }
+    }
+
+    /// Somebody who also removed the table's keys.
+    #[test]
+    fn doubles_and_other_spellings_are_named() {
+        let mut chain = Chain::default();
+        let first = row(1, &EntryHash::genesis());
+        chain.push(&first).unwrap();
+        assert_eq!(chain.push(&first).unwrap_err().0, 1);
+        let mut spaced = row(2, &chain.head);
+        spaced.body = spaced.body.replace(':', ": ");
+        spaced.hash = hash(&spaced.body).as_str().to_owned();
+        let (sequence, reason) = chain.push(&spaced).unwrap_err();
+        assert_eq!((sequence, reason.contains("canonical")), (2, true));
+        chain.push(&row(2, &chain.head.clone())).unwrap();
+        assert!(chain.finish(2, chain.head.as_str()).is_ok());
+        assert_eq!(chain.finish(2, "other").unwrap_err().0, 2);
+        assert_eq!(chain.finish(3, chain.head.as_str()).unwrap_err().0, 3);
+        assert_eq!(chain.finish(1, chain.head.as_str()).unwrap_err().0, 2);
+    }
+}

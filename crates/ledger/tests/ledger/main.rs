@@ -1,5 +1,7 @@
 //! The ledger on both of its databases: every test of behaviour runs on SQLite and on a real PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics says so")]
+
 mod appending;
 mod artifacts;
 mod child;
