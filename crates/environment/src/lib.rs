@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod chain;
 mod check;
 pub mod config;
 mod diff;
+mod gates;
 mod load;
 mod nearest;
 mod period;
@@ -10,6 +12,7 @@ mod problem;
 mod redact;
 mod schema;
 mod secret;
+mod services;
 mod source;
 mod tree;
 mod walk;

@@ -75,8 +75,8 @@ impl<'a> Walker<'a> {
 
     fn value(&mut self, schema: &'a Json, node: &Node, path: &mut Vec<String>) {
         let (schema, description) = self.resolve(schema);
-        if schema.get("x-secret").is_some() {
-            self.secret(schema, node, path);
+        if schema.get("x-secret").is_some() && self.secret(schema, node, path) {
+            return;
         }
         let alternatives = schema.get("oneOf").and_then(Json::as_array);
         if let Some(alternatives) = alternatives {
@@ -137,9 +137,10 @@ impl<'a> Walker<'a> {
                 node.type_name()
             );
             let example = match (expected.first().copied(), &node.value) {
-                (Some("string"), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => {
-                    "put the value in quotes"
-                }
+                (
+                    Some("string"),
+                    Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_),
+                ) => "put the value in quotes",
                 (Some("integer" | "number"), Value::String(_)) => "write the number without quotes",
                 (Some("array"), _) => "put it in brackets, `[…]`",
                 (Some("object"), _) => "write it as a table",
@@ -342,11 +343,13 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Where the source of a secret should stand: the secret itself is refused, and nothing of it is shown.
-    fn secret(&mut self, schema: &Json, node: &Node, path: &[String]) {
+    /// Where the source of a secret should stand: the secret itself is refused, and nothing of it is shown. Whether it was
+    /// refused.
+    fn secret(&mut self, schema: &Json, node: &Node, path: &[String]) -> bool {
         let Some(table) = node.table() else {
-            self.found.hidden.push(node.at);
-            return;
+            let message = format!("{} holds a secret, or what looks like one", dotted(path));
+            self.report(Finding::at(node.at, message).secret().help(NEVER));
+            return true;
         };
         let known: Vec<&str> = schema
             .get("oneOf")
@@ -356,16 +359,16 @@ impl<'a> Walker<'a> {
             .filter_map(|kind| kind.get("properties").and_then(Json::as_object))
             .flat_map(|properties| properties.keys().map(String::as_str))
             .collect();
-        let _ = path;
         let strange = table.iter().filter(|(key, _)| !known.contains(&key.as_str()));
         self.found.hidden.extend(strange.map(|(_, entry)| entry.node.at));
+        false
     }
 
     /// A password has no business in any value, whatever its key is.
     fn passwords(&mut self, node: &Node, path: &mut Vec<String>) {
         match &node.value {
             Value::String(text) if redact::holds_secret(text) => {
-                let message = format!("{} holds a secret", dotted(path));
+                let message = format!("{} holds a secret, or what looks like one", dotted(path));
                 self.report(Finding::at(node.at, message).secret().help(NEVER));
             }
             Value::Table(table) => {
@@ -387,9 +390,8 @@ impl<'a> Walker<'a> {
     }
 }
 
-const NEVER: &str = "a secret must not stand in a file of the repository; name where it comes from instead, such as \
-    `{ from = \"env\", variable = \"NAME\" }` or `{ from = \"ssm\", parameter = \"/application/environment/name\" }`. \
-    If this one was ever committed, change it: history keeps it";
+const NEVER: &str = "say where it comes from instead, such as `{ from = \"env\", variable = \"NAME\" }` or \
+    `{ from = \"ssm\", parameter = \"/application/environment/name\" }`; a secret that was ever committed must be changed";
 
 fn type_words(name: &str) -> &str {
     match name {

@@ -1,0 +1,160 @@
+//! Checks of the services.
+
+use std::collections::BTreeMap;
+
+use liftlock_model::ServiceName;
+
+use crate::check::Checks;
+use crate::config::{Engine, Rollout, Service};
+use crate::load::Environment;
+
+/// AWS allows target groups and load balancers so many characters.
+const LONGEST: usize = 32;
+
+pub(crate) fn check(environment: &Environment, checks: &mut Checks<'_>) {
+    let services = &environment.config.services;
+    if services.is_empty() {
+        let help = "add `[services.<name>]` with `repository` and `port`";
+        checks.key(&["services"], "there is no service, so there is nothing to roll out", help);
+    }
+    for (name, service) in services {
+        names(environment, name, checks);
+        one(name, service, environment.config.infrastructure.engine, checks);
+    }
+    routes(services, checks);
+}
+
+fn names(environment: &Environment, name: &ServiceName, checks: &mut Checks<'_>) {
+    let longest = format!("{}-{name}-green", environment.prefix());
+    let over = longest.len().saturating_sub(LONGEST);
+    if over > 0 {
+        let message =
+            format!("the target group `{longest}` has a name of {} characters", longest.len());
+        let help = format!(
+            "AWS allows {LONGEST}: shorten the application's, the environment's or the service's name by {over}"
+        );
+        checks.key(&["services", name.as_str()], message, help);
+    }
+}
+
+fn one(name: &ServiceName, service: &Service, engine: Engine, checks: &mut Checks<'_>) {
+    let at = |key| ["services", name.as_str(), key];
+    repository(&at("repository"), &service.repository, checks);
+    checks.request_path(&at("health_path"), &service.health_path);
+    if service.paths.as_ref().is_some_and(Vec::is_empty) {
+        checks.value(
+            &at("paths"),
+            "no request would reach this service",
+            "name paths, or leave `paths` out",
+        );
+    }
+    for (index, path) in service.paths.iter().flatten().enumerate() {
+        let index = index.to_string();
+        checks.request_path(&["services", name.as_str(), "paths", &index], path);
+    }
+    rollout(name, &service.rollout, checks);
+    match &service.stage {
+        Some(stage) => {
+            checks.inside(&["services", name.as_str(), "stage", "versions"], &stage.versions);
+            for (key, words) in [("command", Some(&stage.command)), ("build", stage.build.as_ref())]
+            {
+                if words.is_some_and(|words| words.first().is_none_or(String::is_empty)) {
+                    let path = ["services", name.as_str(), "stage", key];
+                    checks.value(
+                        &path,
+                        "this names no program",
+                        "name the program and its arguments",
+                    );
+                }
+            }
+        }
+        None if engine == Engine::Stage => checks.key(
+            &["services", name.as_str()],
+            format!("`services.{name}.stage` is missing: how does the service run on the stage?"),
+            format!("add `[services.{name}.stage]` with `command` and `versions`"),
+        ),
+        None => {}
+    }
+}
+
+fn repository(path: &[&str], repository: &str, checks: &mut Checks<'_>) {
+    let last = repository.rsplit('/').next().unwrap_or_default();
+    // A colon before the last slash is a registry's port.
+    let said = if repository.contains('@') {
+        Some("a digest")
+    } else if last.contains(':') {
+        Some("a tag")
+    } else {
+        None
+    };
+    if let Some(said) = said {
+        let message = format!("`{}` names {said}", path.join("."));
+        let help = "leave it out: the release says which image, by digest, and one line here would pin every release";
+        return checks.value(path, message, help);
+    }
+    let fine = |c: char| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_' | '/' | ':')
+    };
+    if last.is_empty() || repository.starts_with('/') || !repository.chars().all(fine) {
+        let message = format!("`{}` is not an image repository", path.join("."));
+        checks.value(path, message, "lower-case, such as `registry.example/shop/backend`");
+    }
+}
+
+fn rollout(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
+    let at = |key| ["services", name.as_str(), "rollout", key];
+    if rollout.steps.last() != Some(&100) {
+        let message = "the last step is not 100, so the new version would never get all traffic";
+        checks.value(
+            &at("steps"),
+            message,
+            "end with 100, such as `[10, 50, 100]`; `[100]` is all at once",
+        );
+    }
+    let falling = rollout.steps.windows(2).position(|pair| pair[0] >= pair[1]);
+    if let Some(index) = falling {
+        let message = format!(
+            "step {} is not higher than the step before, {}",
+            rollout.steps[index + 1],
+            rollout.steps[index]
+        );
+        let index = (index + 1).to_string();
+        let path = ["services", name.as_str(), "rollout", "steps", &index];
+        checks.value(&path, message, "steps rise, such as `[10, 50, 100]`");
+    }
+    checks.takes_time(&at("poll"), rollout.poll);
+    checks.takes_time(&at("start_timeout"), rollout.start_timeout);
+    let interval = ["services", name.as_str(), "rollout", "breaker", "interval"];
+    checks.takes_time(&interval, rollout.breaker.interval);
+}
+
+/// Each request must have exactly one service that it belongs to.
+fn routes(services: &BTreeMap<ServiceName, Service>, checks: &mut Checks<'_>) {
+    let mut open =
+        services.iter().filter(|(_, service)| service.paths.is_none()).map(|(name, _)| name);
+    if let Some(first) = open.next() {
+        for name in open {
+            let message = format!("`{name}` and `{first}` both have no `paths`");
+            let help = "only one service can get what no other takes; add `paths` to one of them";
+            checks.key(&["services", name.as_str()], message, help);
+        }
+    }
+    let mut seen: BTreeMap<&str, &ServiceName> = BTreeMap::new();
+    for (name, service) in services {
+        for (index, path) in service.paths.iter().flatten().enumerate() {
+            if let Some(other) = seen.insert(path, name) {
+                let message = if other == name {
+                    "this path stands twice".to_owned()
+                } else {
+                    format!("this path is also one of `services.{other}`")
+                };
+                let at = ["services", name.as_str(), "paths", &index.to_string()];
+                checks.value(
+                    &at,
+                    message,
+                    "a request can go to one service only; take one of them out",
+                );
+            }
+        }
+    }
+}
