@@ -33,7 +33,7 @@ pub async fn raise(
     wait: &Wait<'_>,
 ) -> Result<Raised, RolloutError> {
     let doing = format!("raising {colour} to {count} × {task_definition}");
-    let before = wait.look(target, &doing).await?;
+    let before = wait.see(target, &doing).await?;
     let mut patient = Patient::new(before.colour(colour), colour, task_definition, digest, count);
     wait.go_on(&doing)?;
     if !patient.set_already(before.colour(colour)) {
@@ -108,8 +108,8 @@ fn reasons(state: &ColourState) -> Vec<String> {
     }
 }
 
-/// Lowers a colour that carries no traffic to `count` tasks, and waits until the others are gone and have finished
-/// their requests.
+/// Lowers a colour that carries no traffic to `count` tasks (never raises it), and waits until the others are gone and
+/// have finished their requests.
 pub async fn lower(
     target: &dyn Target,
     colour: Colour,
@@ -117,18 +117,18 @@ pub async fn lower(
     wait: &Wait<'_>,
 ) -> Result<(), RolloutError> {
     let doing = format!("lowering {colour} to {count}");
-    let before = wait.look(target, &doing).await?;
+    let before = wait.see(target, &doing).await?;
     let share = before.weights.share(colour);
     if share > 0 {
         return Err(RolloutError::CarriesTraffic { colour, share });
     }
     wait.go_on(&doing)?;
-    if before.colour(colour).desired != count {
+    if before.colour(colour).desired > count {
         target.set_capacity(colour, None, count).await?;
     }
     let drained = |live: &Live| {
         let state = live.colour(colour);
-        let gone = state.desired == count
+        let gone = state.desired <= count
             && state.running <= count
             && state.pending == 0
             && state.draining_targets == 0;

@@ -13,6 +13,8 @@ mod watch;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod tests;
 
 pub use breaker::{Breaker, Observation, Requests, Trip};
 pub use capacity::{Raised, lower, raise};

@@ -25,7 +25,7 @@ pub async fn shift(
     wait: &Wait<'_>,
 ) -> Result<Shifted, RolloutError> {
     let doing = format!("shifting traffic to {weights}");
-    let live = wait.look(target, &doing).await?;
+    let live = wait.see(target, &doing).await?;
     permit(&live, weights, needed)?;
     wait.go_on(&doing)?;
     if live.weights != weights {

@@ -39,12 +39,13 @@ impl Wait<'_> {
         if self.cancel.is_cancelled() { Err(cancelled(doing)) } else { Ok(()) }
     }
 
+    /// Looks, again and again while looking fails for a moment.
+    pub(crate) async fn see(&self, target: &dyn Target, doing: &str) -> Result<Live, RolloutError> {
+        Ok(self.until(target, doing, |live| Step::Done(live.clone())).await?.0)
+    }
+
     /// Looks once, cut short by cancellation and by the deadline.
-    pub(crate) async fn look(
-        &self,
-        target: &dyn Target,
-        doing: &str,
-    ) -> Result<Live, RolloutError> {
+    async fn look(&self, target: &dyn Target, doing: &str) -> Result<Live, RolloutError> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(cancelled(doing)),
