@@ -1,5 +1,7 @@
 //! What each gate answers, case by case.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use jiff::Timestamp;
 use liftlock_environment::Period;
 use liftlock_environment::config::{Approvals, Day, Freeze, Gates, Rate, Window};

@@ -1,5 +1,7 @@
 //! What holds for every clock, window and history.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use liftlock_environment::Period;

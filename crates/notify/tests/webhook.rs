@@ -1,5 +1,7 @@
 //! Sending to a real server, well and ill.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,6 +43,9 @@ impl Webhook {
             let mut headers = HeaderMap::new();
             if let Some(after) = after {
                 headers.insert("retry-after", after.parse().unwrap());
+            }
+            if status.is_redirection() {
+                headers.insert("location", "/services/elsewhere".parse().unwrap());
             }
             (status, headers, body)
         };
@@ -160,7 +165,7 @@ async fn a_refusal_is_final_and_does_not_show_the_address() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let webhook = Webhook::start([(307, None, "")]).await;
+    let webhook = Webhook::start([(307, None, ""), (200, None, "ok")]).await;
     let error = webhook.tell().await.unwrap_err();
     assert!(error.to_string().ends_with("redirects are not followed"), "{error}");
 }

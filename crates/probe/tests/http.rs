@@ -1,5 +1,7 @@
 //! Health checks and smoke tests against real servers, well and ill.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

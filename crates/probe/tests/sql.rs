@@ -1,5 +1,11 @@
 //! Smoke queries on a real PostgreSQL.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says why it skips"
+)]
+
 use std::net::TcpListener;
 use std::time::Duration;
 
