@@ -1,1 +1,33 @@
 #![doc = include_str!("../README.md")]
+
+mod api;
+mod apply;
+mod arn;
+mod balancer;
+mod control;
+mod database;
+mod error;
+mod guarded;
+mod health;
+mod home;
+mod image;
+mod launch;
+mod metrics;
+mod refusal;
+mod scheduler;
+mod serve;
+mod stage;
+mod state;
+mod status;
+mod task;
+mod topology;
+mod tree;
+mod world;
+
+pub use error::StageError;
+pub use image::{ImageError, build_image};
+pub use serve::{ServeOptions, serve};
+pub use stage::{Running, Stage, database_url, ensure, reset, status, stop};
+pub use status::{ColourStatus, DatabaseStatus, ServiceStatus, Status};
+pub use topology::{Colour, DatabaseTopology, ServiceTopology, Topology};
+pub use world::Timing;

@@ -1,0 +1,296 @@
+//! Keeps each service's tasks at their desired count, as the ECS service scheduler does: starts new tasks, takes old
+//! ones away as new ones become healthy, and gives up on a deployment whose tasks keep failing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::state::{Deployment, RolloutState, random_id};
+use crate::task;
+use crate::world::{Inner, Stop, Task, TaskStatus, World};
+
+/// How often the scheduler looks even if nothing woke it.
+const LOOK: Duration = Duration::from_millis(100);
+/// The longest pause before a failed task is tried again.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// How many stopped tasks of a service can still be described.
+const STOPPED_KEPT: usize = 50;
+
+/// After how many failed tasks ECS's deployment circuit breaker gives up: half the desired count, at least 3, at most
+/// 200 (Amazon ECS Developer Guide, "How the deployment circuit breaker detects failures").
+pub(crate) fn breaker_threshold(desired: u32) -> u32 {
+    desired.div_ceil(2).clamp(3, 200)
+}
+
+/// What one service looks like to the scheduler.
+#[derive(Debug, Clone)]
+struct View {
+    desired: u32,
+    failed: bool,
+    /// The newest deployment's tasks: id and whether healthy. Those that are on their way out are left out.
+    new: Vec<(String, bool)>,
+    /// The older deployments' tasks.
+    old: Vec<String>,
+}
+
+/// What is to be done for one service.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Moves {
+    start: u32,
+    stop: Vec<String>,
+}
+
+/// Decides. At least as many tasks as desired stay healthy, and at most twice as many run (`minimumHealthyPercent` 100,
+/// `maximumPercent` 200).
+fn decide(view: &View) -> Moves {
+    let (desired, new) = (view.desired as usize, view.new.len());
+    let healthy = view.new.iter().filter(|(_, healthy)| *healthy).count();
+    let mut moves = Moves::default();
+    if new < desired && !view.failed {
+        moves.start = u32::try_from(desired - new).unwrap_or(u32::MAX);
+    }
+    // Those that are not healthy go first.
+    let mut surplus: Vec<&(String, bool)> = view.new.iter().collect();
+    surplus.sort_by_key(|(_, healthy)| *healthy);
+    moves.stop.extend(surplus.iter().take(new.saturating_sub(desired)).map(|(id, _)| id.clone()));
+    let still_needed = desired.saturating_sub(healthy);
+    moves.stop.extend(view.old.iter().skip(still_needed).cloned());
+    moves
+}
+
+/// Runs until the stage ends.
+pub(crate) async fn run(world: Arc<World>) {
+    loop {
+        let names: Vec<String> = world.look().state.services.keys().cloned().collect();
+        for name in names {
+            tend(&world, &name);
+        }
+        sweep(&world);
+        tokio::select! {
+            () = world.changed.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+fn tend(world: &Arc<World>, name: &str) {
+    let mut inner = world.look();
+    if inner.ending {
+        return;
+    }
+    let Some(view) = view(&inner, name) else { return };
+    let moves = decide(&view);
+    for id in &moves.stop {
+        let reason =
+            format!("Scaling activity initiated by (deployment {})", deployment_id(&inner, name));
+        ask_to_stop(&inner, id, "ServiceSchedulerInitiated", reason, true);
+    }
+    let allowed =
+        inner.not_before.get(&deployment_id(&inner, name)).is_none_or(|at| *at <= Instant::now());
+    let mut started = Vec::new();
+    if allowed {
+        started = (0..moves.start).filter_map(|_| begin(&mut inner, name)).collect();
+    }
+    let turned = settle(&mut inner, name, &view);
+    if !started.is_empty() {
+        let ids =
+            started.iter().map(|(id, _)| format!("(task {id})")).collect::<Vec<_>>().join(" ");
+        let message = format!("(service {name}) has started {} tasks: {ids}.", started.len());
+        if let Some(service) = inner.state.services.get_mut(name) {
+            service.event(message);
+        }
+    }
+    if turned || !started.is_empty() || !moves.stop.is_empty() {
+        task::keep(world, &inner);
+    }
+    drop(inner);
+    for (id, stop) in started {
+        tokio::spawn(task::run(world.clone(), id, stop));
+    }
+}
+
+fn deployment_id(inner: &Inner, service: &str) -> String {
+    inner.state.services.get(service).map(|s| s.primary().id.clone()).unwrap_or_default()
+}
+
+fn view(inner: &Inner, name: &str) -> Option<View> {
+    let service = inner.state.services.get(name)?;
+    let primary = service.primary();
+    let mut view = View {
+        desired: service.desired,
+        failed: primary.rollout == RolloutState::Failed,
+        new: Vec::new(),
+        old: Vec::new(),
+    };
+    for (id, task) in inner.tasks_of(name) {
+        if task.status >= TaskStatus::Deactivating || task.stop.borrow().is_some() {
+            continue;
+        }
+        if task.deployment == primary.id {
+            view.new.push((id.clone(), inner.is_healthy(name, id)));
+        } else {
+            view.old.push(id.clone());
+        }
+    }
+    Some(view)
+}
+
+/// Enters a new task into the world; its process starts after.
+fn begin(inner: &mut Inner, name: &str) -> Option<(String, watch::Receiver<Option<Stop>>)> {
+    let primary = inner.state.services.get(name)?.primary();
+    let (stop, stopped) = watch::channel(None);
+    let task = Task {
+        service: name.to_owned(),
+        deployment: primary.id.clone(),
+        definition: primary.definition.clone(),
+        image: String::new(),
+        digest: None,
+        container: String::new(),
+        port: None,
+        pid: None,
+        status: TaskStatus::Pending,
+        created_at: jiff::Timestamp::now(),
+        started_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+        container_reason: None,
+        exit_code: None,
+        was_healthy: false,
+        stop,
+    };
+    let id = random_id(16);
+    inner.tasks.insert(id.clone(), task);
+    Some((id, stopped))
+}
+
+pub(crate) fn ask_to_stop(
+    inner: &Inner,
+    id: &str,
+    code: &'static str,
+    reason: String,
+    drain: bool,
+) {
+    if let Some(task) = inner.tasks.get(id) {
+        task.stop.send_if_modified(|stop| {
+            let first = stop.is_none();
+            if first {
+                *stop = Some(Stop { code, reason, drain });
+            }
+            first
+        });
+    }
+}
+
+/// Notices when a deployment is complete, and forgets older ones whose tasks are gone. True if something changed.
+fn settle(inner: &mut Inner, name: &str, view: &View) -> bool {
+    let live: Vec<String> = inner
+        .tasks_of(name)
+        .filter(|(_, task)| task.status != TaskStatus::Stopped)
+        .map(|(_, task)| task.deployment.clone())
+        .collect();
+    let healthy = view.new.iter().filter(|(_, healthy)| *healthy).count();
+    let Some(service) = inner.state.services.get_mut(name) else { return false };
+    let before = service.deployments.len();
+    let primary = service.primary().id.clone();
+    service.deployments.retain(|d| d.id == primary || live.contains(&d.id));
+    let mut turned = service.deployments.len() != before;
+    let steady = healthy == service.desired as usize && live.len() == healthy;
+    if steady && service.primary().rollout == RolloutState::InProgress {
+        let reason = format!("ECS deployment {primary} completed.");
+        service.primary_mut().turn(RolloutState::Completed, reason);
+        service.event(format!("(service {name}) (deployment {primary}) deployment completed."));
+        service.event(format!("(service {name}) has reached a steady state."));
+        turned = true;
+    }
+    turned
+}
+
+/// Takes note that a task failed: the next one waits longer, and after enough of them the deployment has failed.
+pub(crate) fn task_failed(inner: &mut Inner, name: &str, deployment: &str, back_off: Duration) {
+    let Some(service) = inner.state.services.get_mut(name) else { return };
+    let desired = service.desired;
+    let Some(found) = service.deployments.iter_mut().find(|d| d.id == deployment) else { return };
+    found.failed_tasks += 1;
+    let count = found.failed_tasks;
+    let tripped = found.rollout == RolloutState::InProgress && count >= breaker_threshold(desired);
+    if tripped {
+        trip(found);
+        let message = format!(
+            "(service {name}) (deployment {deployment}) deployment failed: tasks failed to start."
+        );
+        service.event(message);
+    }
+    let pause = back_off.saturating_mul(1 << count.saturating_sub(1).min(16)).min(LONGEST_BACK_OFF);
+    inner.not_before.insert(deployment.to_owned(), Instant::now() + pause);
+}
+
+fn trip(deployment: &mut Deployment) {
+    let reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
+    deployment.turn(RolloutState::Failed, reason);
+}
+
+/// Forgets the oldest of the stopped tasks.
+fn sweep(world: &World) {
+    let mut inner = world.look();
+    let mut stopped: Vec<_> = inner
+        .tasks
+        .iter()
+        .filter(|(_, task)| task.status == TaskStatus::Stopped)
+        .map(|(id, task)| (task.service.clone(), task.stopped_at, id.clone()))
+        .collect();
+    stopped.sort();
+    for of_one in stopped.chunk_by(|a, b| a.0 == b.0) {
+        for (_, _, id) in of_one.iter().take(of_one.len().saturating_sub(STOPPED_KEPT)) {
+            inner.tasks.remove(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(desired: u32, new: &[(&str, bool)], old: &[&str]) -> View {
+        View {
+            desired,
+            failed: false,
+            new: new.iter().map(|(id, healthy)| ((*id).to_owned(), *healthy)).collect(),
+            old: old.iter().map(|id| (*id).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn old_tasks_go_only_as_new_ones_are_healthy() {
+        let moves = decide(&view(2, &[], &["a", "b"]));
+        assert_eq!(moves, Moves { start: 2, stop: vec![] });
+        let moves = decide(&view(2, &[("c", true), ("d", false)], &["a", "b"]));
+        assert_eq!(moves, Moves { start: 0, stop: vec!["b".into()] });
+        let moves = decide(&view(2, &[("c", true), ("d", true)], &["a", "b"]));
+        assert_eq!(moves, Moves { start: 0, stop: vec!["a".into(), "b".into()] });
+    }
+
+    #[test]
+    fn what_is_not_healthy_is_scaled_in_first() {
+        let moves = decide(&view(1, &[("a", true), ("b", false)], &[]));
+        assert_eq!(moves, Moves { start: 0, stop: vec!["b".into()] });
+        assert_eq!(decide(&view(0, &[("a", true)], &[])).stop, ["a"]);
+    }
+
+    #[test]
+    fn a_failed_deployment_starts_nothing_more() {
+        let failed = View { failed: true, ..view(2, &[("a", true)], &[]) };
+        assert_eq!(decide(&failed), Moves::default());
+    }
+
+    #[test]
+    fn the_breaker_has_the_threshold_of_ecs() {
+        for (desired, threshold) in
+            [(0, 3), (1, 3), (6, 3), (7, 4), (50, 25), (400, 200), (1000, 200)]
+        {
+            assert_eq!(breaker_threshold(desired), threshold, "{desired}");
+        }
+    }
+}

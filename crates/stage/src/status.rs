@@ -1,0 +1,123 @@
+//! What a stage shows of itself.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::arn::ListenerName;
+use crate::home::Record;
+use crate::topology::{Colour, ServiceTopology, Topology};
+use crate::world::{Health, Inner, TaskStatus};
+
+/// What a stage shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The stage's process.
+    pub pid: u32,
+    /// Where AWS clients call.
+    pub endpoint: Url,
+    /// Where users reach the application.
+    pub url: Url,
+    /// The test listener.
+    pub test_url: Url,
+    /// The services.
+    pub services: Vec<ServiceStatus>,
+    /// The database, if there is one.
+    pub database: Option<DatabaseStatus>,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Blue, then green.
+    pub colours: Vec<ColourStatus>,
+}
+
+/// One colour of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColourStatus {
+    /// Which.
+    pub colour: Colour,
+    /// How many tasks are wanted.
+    pub desired: u32,
+    /// How many run.
+    pub running: u32,
+    /// How many of them get requests.
+    pub healthy: u32,
+    /// Its weight on the production listener.
+    pub weight: u32,
+    /// Its weight on the test listener.
+    pub test_weight: u32,
+    /// The release version in its task definition.
+    pub version: Option<String>,
+}
+
+/// The database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    /// The RDS instance's name.
+    pub instance: String,
+    /// Whether it takes connections.
+    pub available: bool,
+    /// Its port on 127.0.0.1.
+    pub port: Option<u16>,
+}
+
+pub(crate) fn status(inner: &Inner, record: &Record) -> Status {
+    let topology = inner.topology();
+    let services = topology.map(|topology| {
+        topology.services.iter().map(|service| service_status(inner, topology, service)).collect()
+    });
+    let database = topology.and_then(Topology::instance).map(|instance| DatabaseStatus {
+        instance,
+        available: inner.database_up,
+        port: inner.state.ports.database,
+    });
+    Status {
+        pid: record.pid,
+        endpoint: record.endpoint.clone(),
+        url: record.url.clone(),
+        test_url: record.test_url.clone(),
+        services: services.unwrap_or_default(),
+        database,
+    }
+}
+
+fn service_status(inner: &Inner, topology: &Topology, service: &ServiceTopology) -> ServiceStatus {
+    let colours = Colour::BOTH.map(|colour| {
+        let name = topology.coloured(service, colour);
+        let weight = |listener: ListenerName| {
+            let mut rules = inner.state.rules.iter();
+            let rule = rules.find(|r| r.listener == listener && r.service == service.name.as_str());
+            let targets = rule.map(|rule| rule.targets.as_slice()).unwrap_or_default();
+            targets.iter().find(|(group, _)| *group == name).map_or(0, |(_, weight)| *weight)
+        };
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let running =
+            |status: TaskStatus| matches!(status, TaskStatus::Running | TaskStatus::Deactivating);
+        let targets = inner.groups.get(&name);
+        let healthy = targets.map_or(0, |targets| {
+            targets.iter().filter(|target| target.health == Health::Healthy).count()
+        });
+        ColourStatus {
+            colour,
+            desired: inner.state.services.get(&name).map_or(0, |service| service.desired),
+            running: count(inner.tasks_of(&name).filter(|(_, t)| running(t.status)).count()),
+            healthy: count(healthy),
+            weight: weight(ListenerName::Production),
+            test_weight: weight(ListenerName::Test),
+            version: version(inner, topology, &name),
+        }
+    });
+    ServiceStatus { name: service.name.as_str().to_owned(), colours: colours.into() }
+}
+
+fn version(inner: &Inner, topology: &Topology, service: &str) -> Option<String> {
+    let arn = &inner.state.services.get(service)?.primary().definition;
+    let mut all = inner.state.definitions.iter();
+    let found = all.find(|d| topology.definition_arn(&d.family, d.revision) == *arn)?;
+    let variables = found.body["containerDefinitions"][0]["environment"].as_array()?;
+    let version = variables.iter().find(|variable| variable["name"] == "RELEASE_VERSION")?;
+    version["value"].as_str().map(str::to_owned)
+}
