@@ -80,21 +80,18 @@ fn drafts() -> impl Strategy<Value = Vec<Draft>> {
     proptest::collection::vec(draft, 2..7)
 }
 
-fn tamperings() -> impl Strategy<Value = Tampering> {
-    use Tampering::*;
-    proptest::sample::select(vec![
-        Content,
-        ContentAndHash,
-        Remove,
-        Swap,
-        Double,
-        Renumber,
-        Hash,
-        Index,
-        Forge,
-        Truncate,
-    ])
-}
+const ALL: [Tampering; 10] = [
+    Tampering::Content,
+    Tampering::ContentAndHash,
+    Tampering::Remove,
+    Tampering::Swap,
+    Tampering::Double,
+    Tampering::Renumber,
+    Tampering::Hash,
+    Tampering::Index,
+    Tampering::Forge,
+    Tampering::Truncate,
+];
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -201,26 +198,27 @@ async fn named(ledger: &Ledger) -> i64 {
 }
 
 fn property(cases: u32, place: impl Fn() -> Option<Place>, runtime: &tokio::runtime::Runtime) {
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let strategy = (drafts(), tamperings(), 0..100_i64);
-    TestRunner::new(config)
-        .run(&strategy, |(drafts, tampering, at)| {
-            let Some(place) = place() else { return Ok(()) };
-            runtime.block_on(case(place, drafts, tampering, at))
-        })
-        .unwrap();
+    for tampering in ALL {
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        TestRunner::new(config)
+            .run(&(drafts(), 0..100_i64), |(drafts, at)| {
+                let Some(place) = place() else { return Ok(()) };
+                runtime.block_on(case(place, drafts, tampering, at))
+            })
+            .unwrap();
+    }
 }
 
 /// Shows C-AUD-6 as far as it is tamper-evident.
 #[test]
 fn tampering_is_named_on_sqlite() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    property(60, || Some(Place::sqlite()), &runtime);
+    property(6, || Some(Place::sqlite()), &runtime);
 }
 
 /// Shows C-AUD-6 as far as it is tamper-evident.
 #[test]
 fn tampering_is_named_on_postgres() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    property(20, || runtime.block_on(Place::postgres()), &runtime);
+    property(3, || runtime.block_on(Place::postgres()), &runtime);
 }
