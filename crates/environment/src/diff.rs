@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Environment;
+use crate::redact;
 
 /// One key that two environments say differently, defaults included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,6 +59,7 @@ fn flat(environment: &Environment) -> BTreeMap<String, String> {
 fn flatten(key: String, value: &Value, all: &mut BTreeMap<String, String>) {
     match value {
         Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
         Value::Object(object) => {
             for (name, value) in object {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
@@ -68,11 +70,11 @@ fn flatten(key: String, value: &Value, all: &mut BTreeMap<String, String>) {
             for (index, item) in items.iter().enumerate() {
                 let name = item.get("name").and_then(Value::as_str);
                 let name = name.map_or_else(|| index.to_string(), str::to_owned);
-                flatten(format!("{key}[{name}]"), item, all);
+                flatten(format!("{key}[{}]", redact::clean(&name)), item, all);
             }
         }
         value => {
-            all.insert(key, value.to_string());
+            all.insert(key, redact::clean(&value.to_string()));
         }
     }
 }

@@ -98,13 +98,15 @@ fn masks(text: &str, hidden: &[Range<usize>]) -> Vec<Range<usize>> {
     merged
 }
 
-/// Control characters (C0, DEL, C1) replaced by as many bytes, so that places in the text keep their meaning.
+/// Control characters (C0, DEL, C1, direction) replaced by as many bytes, so that places in the text keep their meaning.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
             c if c.is_control() && c.len_utf8() == 1 => '?',
             c if c.is_control() => '¿',
+            // What turns the direction of text, and so makes a line read as another.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
             c => c,
         })
         .collect()

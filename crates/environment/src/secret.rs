@@ -255,3 +255,28 @@ fn tail(stderr: &[u8]) -> String {
         .map(|line| format!("\n  | {}", redact::clean(line)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that hangs is ended with all that it started: the pipe, which a grandchild holds open, is closed.
+    #[tokio::test]
+    async fn a_hanging_command_is_ended_with_its_children() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "mkfifo pipe && { sleep 1000 > pipe & } && echo waiting >&2 && wait";
+        let program = ["sh", "-c", script].map(str::to_owned);
+        let pipe = directory.path().join("pipe");
+        let reader = tokio::spawn(async move {
+            while !pipe.exists() {
+                tokio::task::yield_now().await;
+            }
+            tokio::fs::read(pipe).await
+        });
+        let error = command(&program, directory.path(), Duration::from_secs(1)).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("did not end within 1 s") && text.contains("| waiting"), "{text}");
+        let closed = tokio::time::timeout(Duration::from_secs(20), reader).await;
+        closed.expect("the grandchild is gone").unwrap().unwrap();
+    }
+}

@@ -130,26 +130,10 @@ impl<'a> Walker<'a> {
         });
         if !fits {
             let wanted: Vec<&str> = expected.iter().map(|name| type_words(name)).collect();
-            let message = format!(
-                "{} must be {}, not {}",
-                dotted(path),
-                wanted.join(" or "),
-                node.type_name()
-            );
-            let example = match (expected.first().copied(), &node.value) {
-                (
-                    Some("string"),
-                    Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_),
-                ) => "put the value in quotes",
-                (Some("integer" | "number"), Value::String(_)) => "write the number without quotes",
-                (Some("array"), _) => "put it in brackets, `[…]`",
-                (Some("object"), _) => "write it as a table",
-                _ => "",
-            };
-            let help = [example, description.unwrap_or_default()]
-                .into_iter()
-                .filter(|part| !part.is_empty());
-            let help = help.collect::<Vec<_>>().join(": ");
+            let wanted = wanted.join(" or ");
+            let message = format!("{} must be {wanted}, not {}", dotted(path), node.type_name());
+            let parts = [Some(how_to_write(schema, &expected, node)), description];
+            let help = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
             self.report(Finding::at(node.at, message).help(help));
         }
         fits
@@ -221,9 +205,10 @@ impl<'a> Walker<'a> {
         let closed = schema.get("additionalProperties") == Some(&Json::Bool(false));
         let mut meant = Vec::new();
         for (key, entry) in table {
-            self.key_length(schema, key, entry);
             path.push(key.clone());
-            if let Some(schema) = schema.get("properties").and_then(|known| known.get(key)) {
+            if too_long(schema, key) {
+                self.report(bad_name(key, entry));
+            } else if let Some(schema) = schema.get("properties").and_then(|known| known.get(key)) {
                 self.value(schema, &entry.node, path);
             } else if let Some(schema) = patterns.and_then(|all| matching(all, key)) {
                 self.value(schema, &entry.node, path);
@@ -245,13 +230,6 @@ impl<'a> Walker<'a> {
         for key in missing {
             let schema = schema.pointer(&format!("/properties/{key}")).unwrap_or(&Json::Null);
             self.missing(key, schema, node, path);
-        }
-    }
-
-    fn key_length(&mut self, schema: &Json, key: &str, entry: &Entry) {
-        let most = schema.pointer("/propertyNames/maxLength").and_then(Json::as_u64);
-        if most.is_some_and(|most| key.chars().count() as u64 > most) {
-            self.report(bad_name(key, entry));
         }
     }
 
@@ -281,10 +259,11 @@ impl<'a> Walker<'a> {
     fn array(&mut self, schema: &'a Json, items: &[Node], node: &Node, path: &mut Vec<String>) {
         let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         if (items.len() as u64) < least {
-            self.report(Finding::at(
-                node.at,
-                format!("{} must have at least {least} entry", dotted(path)),
-            ));
+            let message = format!("{} must have at least {least} entry", dotted(path));
+            self.report(
+                Finding::at(node.at, message)
+                    .help("it is empty: add one, or leave out what it belongs to"),
+            );
         }
         if let Some(schema) = schema.get("items") {
             for (index, item) in items.iter().enumerate() {
@@ -393,6 +372,21 @@ impl<'a> Walker<'a> {
 const NEVER: &str = "say where it comes from instead, such as `{ from = \"env\", variable = \"NAME\" }` or \
     `{ from = \"ssm\", parameter = \"/application/environment/name\" }`; a secret that was ever committed must be changed";
 
+/// How a value of the expected type is written, for somebody who wrote another.
+fn how_to_write(schema: &Json, expected: &[&str], node: &Node) -> &'static str {
+    let period = schema.get("format").and_then(Json::as_str) == Some("period");
+    match (expected.first().copied(), &node.value) {
+        (Some("string"), _) if period => "write a number and a unit in quotes, such as `\"30s\"`",
+        (Some("string"), Value::Array(_) | Value::Table(_)) => "write one text in quotes",
+        (Some("string"), _) => "put the value in quotes",
+        (Some("integer" | "number"), Value::String(_)) => "write the number without quotes",
+        (Some("integer"), Value::Float(_)) => "write a whole number",
+        (Some("array"), _) => "put it in brackets, `[…]`",
+        (Some("object"), _) => "write it as a table",
+        _ => "write a value of that type",
+    }
+}
+
 fn type_words(name: &str) -> &str {
     match name {
         "string" => "a string",
@@ -420,6 +414,11 @@ fn tag_of(schema: &Json) -> Option<(&str, &str)> {
 
 fn matches(pattern: &str, text: &str) -> bool {
     Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
+}
+
+fn too_long(schema: &Json, key: &str) -> bool {
+    let most = schema.pointer("/propertyNames/maxLength").and_then(Json::as_u64);
+    most.is_some_and(|most| key.chars().count() as u64 > most)
 }
 
 fn matching<'a>(patterns: &'a serde_json::Map<String, Json>, key: &str) -> Option<&'a Json> {

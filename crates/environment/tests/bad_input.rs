@@ -1,0 +1,387 @@
+//! Each class of bad input: the message names the file, the line, what is wrong and what to do.
+
+mod project;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use liftlock_environment::LoadError;
+use liftlock_environment::config::SecretSource;
+use project::{BASE, Project};
+
+fn refused(dev: &str) -> LoadError {
+    Project::new(BASE).with("dev", dev).load("dev").expect_err("it is refused")
+}
+
+/// Asserts that `dev` laid on the base is refused at `line` of dev.toml, with all of `words` in the text for people.
+#[track_caller]
+fn at(line: usize, dev: &str, words: &[&str]) {
+    let error = refused(dev);
+    let text = error.to_string();
+    let problem = &error.problems()[0];
+    assert_eq!(problem.file.to_str(), Some("environments/dev.toml"), "{text}");
+    assert_eq!(problem.line, Some(line), "{text}");
+    assert_eq!(error.problems().len(), 1, "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in:\n{text}");
+    }
+}
+
+/// Shows B-ENV-1 (validated): everything that is wrong with a file at once, with file, line, column, what is allowed and
+/// the nearest name.
+#[test]
+fn all_problems_are_shown_at_once() {
+    let dev = include_str!("bad_input/many.toml");
+    insta::assert_snapshot!(refused(dev).to_string());
+}
+
+#[test]
+fn colour_changes_nothing_but_the_colour() {
+    let error = refused("[aws]\nregoin = 1\n");
+    let coloured = error.render(true);
+    assert!(coloured.contains('\u{1b}') && !error.to_string().contains('\u{1b}'));
+    assert!(coloured.contains("regoin"), "{coloured}");
+}
+
+#[test]
+fn typing_mistakes_get_the_nearest_name() {
+    at(1, "[databse]\n", &["unknown key `databse`", "did you mean `database`?", "`services`"]);
+    at(2, "[gates]\nwindos = []\n", &["did you mean `windows`?"]);
+    at(2, "[infrastructure]\nengine = \"terrafrom\"\n", &["did you mean `terraform`?", "`tofu`"]);
+    at(2, "[database]\nurl = { from = \"smm\" }\n", &["did you mean `ssm`?", "`command`"]);
+    // A key that is there under a wrong name is not missing as well.
+    at(
+        3,
+        "[[gates.freezes]]\nfrom = \"2026-01-01T00:00:00Z\"\nuntill = \"2026-01-02T00:00:00Z\"\nreason = \"x\"\n",
+        &["did you mean `until`?"],
+    );
+}
+
+#[test]
+fn types_and_ranges_are_checked() {
+    at(2, "[probes]\ntimeout = 5\n", &["must be a string, not an integer", "such as `\"30s\"`"]);
+    at(
+        2,
+        "[[gates.freezes]]\nfrom = 2026-01-01T00:00:00Z\nuntil = \"2026-01-02T00:00:00Z\"\nreason = \"x\"\n",
+        &["not a date-time", "in quotes"],
+    );
+    at(
+        2,
+        "[services.backend]\nport = \"8080\"\n",
+        &["must be an integer, not a string", "without quotes"],
+    );
+    at(2, "[services.backend]\nport = 65536\n", &["1 to 65535"]);
+    at(2, "[services.backend]\ntasks = 0\n", &["1 to 1000"]);
+    at(2, "[services.backend]\ncpu = 4294967296\n", &["cannot be 4294967296"]);
+    at(2, "[services.backend]\ncpu = 99999999999999999999\n", &["too large"]);
+    at(2, "[services.backend.rollout]\nbake = \"soon\"\n", &["`soon`", "`30s`"]);
+    at(2, "[services.backend.rollout]\nbake = \"99999999999999999999h\"\n", &["cannot be"]);
+    at(2, "[services.backend.rollout]\npoll = \"0s\"\n", &["no time at all"]);
+    at(2, "[services.backend.rollout.breaker]\nerror_rate = nan\n", &["0 to 100"]);
+    at(2, "[aws]\naccount = 123456789012\n", &["must be a string", "quotes"]);
+    at(2, "[aws]\nregion = \"Frankfurt\"\n", &["`Frankfurt`", "eu-central-1"]);
+    at(1, "[services.Backend]\n", &["`Backend` cannot be a name", "lower-case"]);
+    at(1, "[services.a-name-of-17-signs]\n", &["cannot be a name", "1 to 16"]);
+    at(1, "services = 5\n", &["must be a table, not an integer"]);
+}
+
+#[test]
+fn missing_keys_name_their_table_and_missing_tables_both_files() {
+    at(
+        1,
+        "[services.worker]\nrepository = \"r/w\"\npaths = [\"/w\"]\n",
+        &["`services.worker.port` is missing"],
+    );
+    let error =
+        Project::new("").with("dev", "[aws]\nregion = \"eu-central-1\"\n").load("dev").unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.problems().len(), 3, "{text}");
+    for words in [
+        "the table `[application]` is missing: neither environments/base.toml nor environments/dev.toml has it",
+        "the table `[infrastructure]` is missing",
+        "with `engine`",
+        "`aws.account` is missing",
+    ] {
+        assert!(text.contains(words), "{words:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn a_problem_that_came_from_base_points_into_base() {
+    let project = Project::new(&BASE.replace("8080\npaths", "\"x\"\npaths")).with("dev", "");
+    let error = project.load("dev").unwrap_err();
+    assert_eq!(error.problems()[0].file.to_str(), Some("environments/base.toml"), "{error}");
+    assert_eq!(error.problems()[0].line, Some(17), "{error}");
+    assert_eq!(error.problems()[0].column, Some(8), "{error}");
+}
+
+#[test]
+fn syntax_errors_have_their_line_in_both_files() {
+    let project = Project::new("[aws\n").with("dev", "\na = \nb = 1\nb = 2\n");
+    let error = project.load("dev").unwrap_err();
+    let places: Vec<_> =
+        error.problems().iter().map(|p| (p.file.to_str().unwrap(), p.line.unwrap())).collect();
+    let expected =
+        [("environments/base.toml", 1), ("environments/dev.toml", 2), ("environments/dev.toml", 4)];
+    assert_eq!(places, expected, "{error}");
+}
+
+#[test]
+fn unknown_environments_list_what_exists() {
+    let project = Project::new(BASE).with("dev", "").with("staging", "");
+    let text = project.load("stagign").unwrap_err().to_string();
+    assert!(text.contains("there is no environment `stagign`"), "{text}");
+    assert!(text.contains("did you mean `staging`? environments here: `dev`, `staging`"), "{text}");
+    let text = project.load("base").unwrap_err().to_string();
+    assert!(text.contains("`base` is what all environments share"), "{text}");
+}
+
+#[test]
+fn files_that_are_no_text_are_refused() {
+    let text =
+        |bytes: &[u8]| Project::new(BASE).with("dev", bytes).load("dev").unwrap_err().to_string();
+    let latin = text(b"[aws]\n# f\xfcr\n");
+    assert!(
+        latin.contains("environments/dev.toml") && latin.contains("not UTF-8: line 2"),
+        "{latin}"
+    );
+    assert!(text(b"\0\0\0").contains("not TOML"));
+    let project = Project::new(BASE);
+    fs::create_dir(project.file("dev")).unwrap();
+    let text = project.load("dev").unwrap_err().to_string();
+    assert!(text.contains("this is a directory, not a file"), "{text}");
+    let project = Project::new(BASE).with("dev", "");
+    fs::remove_file(project.file("base")).unwrap();
+    let text = project.load("dev").unwrap_err().to_string();
+    assert!(text.contains("environments/base.toml") && text.contains("does not exist"), "{text}");
+    let project = Project::new(BASE);
+    std::os::unix::fs::symlink("gone.toml", project.file("dev")).unwrap();
+    assert!(project.load("dev").unwrap_err().to_string().contains("does not exist"));
+}
+
+#[test]
+fn unreadable_files_say_so() {
+    let project = Project::new(BASE).with("dev", "");
+    fs::set_permissions(project.file("dev"), fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(project.file("dev")).is_ok() {
+        println!("skipped: this user may read every file");
+        return;
+    }
+    let text = project.load("dev").unwrap_err().to_string();
+    assert!(text.contains("cannot be read") && text.contains("ls -l"), "{text}");
+}
+
+#[test]
+fn byte_order_marks_line_ends_and_empty_files_are_fine() {
+    let windows = format!("\u{feff}{}", BASE.replace('\n', "\r\n"));
+    let project =
+        Project::new(&windows).with("dev", "").with("test", "\u{feff}[aws]\r\nregoin = 1\r\n");
+    project.load("dev").unwrap();
+    let error = project.load("test").unwrap_err();
+    assert_eq!(
+        (error.problems()[0].line, error.problems()[0].column),
+        (Some(2), Some(1)),
+        "{error}"
+    );
+    assert!(!error.to_string().contains('\r'), "{error:?}");
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let text = refused("[aws]\n\"a\\u001b[2J\" = 1\nregion = \"\\u009b2J\"\n").to_string();
+    assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
+    let text = refused("[aws]\nregion = \u{1b}[2J\n").to_string();
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+/// A secret in a file is refused, wherever it stands and whatever else is wrong with the line, and never printed.
+#[test]
+fn secrets_are_refused_and_not_printed() {
+    for dev in [
+        "[database]\nurl = \"postgres://shop:hunter2@db.example/shop\"\n",
+        "[database]\nurl = \"hunter2\"\n",
+        "[database]\nurl = \"\"\"\nhunter2\"\"\"\n",
+        "[database]\nurl = [\"hunter2\"]\n",
+        "[database]\nurl = { from = \"env\", value = \"hunter2\" }\n",
+        "[database]\nurl = { from = \"hunter2\", value = \"hunter2\" }\n"
+            .replace("from = \"hunter2\"", "from = \"vault\"")
+            .as_str(),
+        "[database]\nurl = { value = \"hunter2\" }\n",
+        "[database.url]\nfrom = \"env\"\nvalue = \"hunter2\"\nvariable = 5\n",
+        "[database]\nurl = { from = \"env\", variable = \"postgres://shop:hunter2@db/shop\" }\n",
+        "[database]\nurl = \"postgres://shop:hunter2@db.example/shop\n",
+        "[database]\nulr = \"postgres://shop:hunter2@db.example/shop\"\n",
+        "[probes]\nurl = \"https://shop:hunter2@shop.example/\"\n",
+        "[infrastructure.variables]\ndatabase = [\"postgres://shop:hunter2@db.example/shop\"]\n",
+        "[database]\npassword = \"hunter2\"\n",
+        "[ledger]\nurl = \"postgres://shop:hun@ter2@db.example/ledger\"\n",
+        "[[notifications]]\nkind = \"slack\"\nname = \"x\"\nurl = \"https://hooks.slack.com/services/hunter2\"\n",
+        "[infrastructure.variables]\nhook = \"https://hooks.slack.com/services/hunter2\"\n",
+    ] {
+        let error = refused(dev);
+        for text in [error.to_string(), error.render(true), format!("{error:?}")] {
+            assert!(!text.contains("hunter2") && !text.contains("ter2"), "{dev}\n{text}");
+        }
+    }
+    at(
+        2,
+        "[database]\nurl = \"hunter2\"\n",
+        &["url = [redacted]", "from = \"env\"", "must be changed"],
+    );
+    at(2, "[infrastructure.variables]\nx = \"postgres://a:b@c/d\"\n", &["holds a secret"]);
+}
+
+#[test]
+fn the_chain_ends_and_names_environments_that_exist() {
+    let after = |name: &str| format!("[gates]\nafter = \"{name}\"\n");
+    let project = Project::new(BASE)
+        .with("dev", after("prod"))
+        .with("staging", after("dev"))
+        .with("prod", after("staging"))
+        .with("alone", after("alone"))
+        .with("lost", after("stagin"))
+        .with("below", after("lost"));
+    let text = |name: &str| project.load(name).unwrap_err().to_string();
+    assert!(text("dev").contains("goes round: dev → prod → staging → dev"), "{}", text("dev"));
+    assert!(text("alone").contains("goes round: alone → alone"), "{}", text("alone"));
+    assert!(text("lost").contains("did you mean `staging`?"), "{}", text("lost"));
+    assert!(text("lost").contains("`dev`, `lost`, `prod`"), "{}", text("lost"));
+    assert!(text("below").contains("environments/lost.toml:2:9"), "{}", text("below"));
+}
+
+#[test]
+fn gates_that_could_never_open_are_refused() {
+    let window = |from: &str, until: &str, zone: &str| {
+        format!(
+            "[[gates.windows]]\ndays = [\"monday\"]\nfrom = \"{from}\"\nuntil = \"{until}\"\ntimezone = \"{zone}\"\n"
+        )
+    };
+    at(4, &window("15:00", "09:00", "UTC"), &["ends (09:00) before it begins (15:00)"]);
+    at(4, &window("09:00", "09:00", "UTC"), &["before it begins"]);
+    at(3, &window("9:00", "15:00", "UTC"), &["`9:00`", "HH:MM"]);
+    at(5, &window("09:00", "15:00", "America/NewYork"), &["did you mean `America/New_York`?"]);
+    at(5, &window("09:00", "15:00", "Eastern"), &["not a time zone"]);
+    at(
+        1,
+        "gates = { windows = [{ days = [], from = \"09:00\", until = \"10:00\", timezone = \"UTC\" }] }",
+        &["at least 1"],
+    );
+    let freeze = |from: &str, until: &str| {
+        format!("[[gates.freezes]]\nfrom = \"{from}\"\nuntil = \"{until}\"\nreason = \"x\"\n")
+    };
+    at(2, &freeze("2026-12-24", "2026-12-26T00:00:00Z"), &["RFC 3339 with offset"]);
+    at(3, &freeze("2026-12-24T00:00:00Z", "2026-12-24T00:00:00+01:00"), &["ends before it begins"]);
+    at(2, "[gates.approvals]\nrequired = 2\nfrom = [\"eve\", \"eve\"]\n", &["only 1 may give one"]);
+}
+
+#[test]
+fn rollout_steps_rise_to_100() {
+    let steps = |steps: &str| format!("[services.backend.rollout]\nsteps = {steps}\n");
+    at(2, &steps("[]"), &["end with 100"]);
+    at(2, &steps("[10, 50]"), &["the last step is not 100"]);
+    at(2, &steps("[50, 10, 100]"), &["step 10 is not higher than the step before, 50"]);
+    at(2, &steps("[10, 10, 100]"), &["step 10 is not higher"]);
+    at(2, &steps("[10, 100, 100]"), &["step 100 is not higher"]);
+    Project::new(BASE).with("dev", steps("[100]")).load("dev").unwrap();
+}
+
+/// Shows E-IAC-1 as far as names go: each resource has the environment's prefix, and AWS takes the name.
+#[test]
+fn names_that_aws_refuses_are_refused_first() {
+    let project = Project::new(&BASE.replace("\"shop\"", "\"a-long-shop-name\"")).with("dev", "");
+    let error = project.load("dev").unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.problems().len(), 2, "{text}");
+    for words in ["`a-long-shop-name-dev-frontend-green` has a name of 35", "allows 32", "by 3"] {
+        assert!(text.contains(words), "{words:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn paths_stay_in_the_repository() {
+    at(2, "[infrastructure]\nroot = \"/srv/iac\"\n", &["inside the repository"]);
+    at(2, "[database.migrations]\ndirectory = \"../migrations\"\n", &["without `..`"]);
+    at(
+        1,
+        "infrastructure.backend = { kind = \"local\", path = \"a/../../b\" }\n",
+        &["inside the repository"],
+    );
+}
+
+#[test]
+fn engines_need_what_they_work_with() {
+    let stage = "[services.frontend.stage]\ncommand = [\"x\"]\nversions = \"v\"\n";
+    let dev =
+        format!("[infrastructure]\nengine = \"stage\"\n{stage}[services.backend]\ntasks = 1\n");
+    at(6, &dev, &["`services.backend.stage` is missing", "`command` and `versions`"]);
+    at(2, "[database]\nurl = { from = \"stage\" }\n", &["comes from the stage", "`command`"]);
+    at(2, "[database]\nurl = { from = \"command\", program = [] }\n", &["names no program"]);
+    let stateless = BASE.replace("[infrastructure.backend]", "[infrastructure.variables]");
+    let text = Project::new(&stateless).with("dev", "").load("dev").unwrap_err().to_string();
+    assert!(text.contains("`infrastructure.backend` is missing"), "{text}");
+    assert!(text.contains("environments/base.toml:8:1"), "{text}");
+}
+
+/// A table of another kind replaces the one below it: base.toml's variable means nothing to the stage.
+#[test]
+fn a_source_of_another_kind_replaces_the_one_in_base() {
+    let project = Project::new(BASE)
+        .with("dev", "[database.url]\nfrom = \"file\"\npath = \"/run/secrets/url\"\n");
+    let url = project.load("dev").unwrap().config.database.unwrap().url;
+    assert_eq!(url, SecretSource::File { path: "/run/secrets/url".into() });
+    let project = Project::new(BASE).with("dev", "[database.url]\nvariable = \"OTHER\"\n");
+    let url = project.load("dev").unwrap().config.database.unwrap().url;
+    assert_eq!(url, SecretSource::Env { variable: "OTHER".into() });
+}
+
+#[test]
+fn addresses_are_http() {
+    at(2, "[aws]\nendpoint = \"ftp://127.0.0.1\"\n", &["`http://` or `https://`"]);
+    at(2, "[aws]\nendpoint = \"127.0.0.1\"\n", &["not a URL"]);
+    at(2, "[probes]\nurl = \"file:///etc/passwd\"\n", &["not an HTTP address"]);
+}
+
+#[test]
+fn each_request_belongs_to_one_service() {
+    let worker =
+        |paths: &str| format!("[services.worker]\nrepository = \"r/w\"\nport = 1\n{paths}\n");
+    at(1, &worker(""), &["`worker` and `frontend` both have no `paths`"]);
+    at(4, &worker("paths = [\"/w\", \"/api/*\"]"), &["also one of `services.backend`"]);
+    at(4, &worker("paths = [\"api\"]"), &["begins with `/`"]);
+    at(4, &worker("paths = []"), &["no request would reach"]);
+    let nothing = &BASE[..BASE.find("[services.backend]").unwrap()];
+    let text = Project::new(nothing).with("dev", "").load("dev").unwrap_err().to_string();
+    assert!(text.contains("there is no service"), "{text}");
+}
+
+/// Shows A-PIPE-3 as far as files go: an environment cannot pin an image.
+#[test]
+fn repositories_have_neither_tag_nor_digest() {
+    let repository = |text: &str| format!("[services.backend]\nrepository = \"{text}\"\n");
+    at(2, &repository("registry.example:5000/shop:latest"), &["names a tag", "by digest"]);
+    at(2, &repository("shop@sha256:00"), &["names a digest"]);
+    at(2, &repository("Shop Backend"), &["not an image repository"]);
+    Project::new(BASE).with("dev", repository("registry.example:5000/shop")).load("dev").unwrap();
+}
+
+#[test]
+fn names_are_given_once() {
+    let smoke = "[[probes.smoke]]\nkind = \"http\"\nname = \"a\"\npath = \"/\"\n";
+    at(7, &smoke.repeat(2), &["two `probes.smoke` named `a`"]);
+    let slack = "[[notifications]]\nkind = \"slack\"\nname = \"a\"\nurl = { from = \"env\", variable = \"A\" }\n";
+    at(7, &slack.repeat(2), &["two `notifications` named `a`"]);
+}
+
+#[test]
+fn smoke_tests_can_run() {
+    at(
+        5,
+        "[[probes.smoke]]\nkind = \"http\"\nname = \"a\"\npath = \"/\"\nbody = \"{\"\n",
+        &["not JSON"],
+    );
+    at(
+        4,
+        "[[probes.smoke]]\nkind = \"http\"\nname = \"a\"\npath = \"health\"\n",
+        &["begins with `/`"],
+    );
+}
