@@ -9,14 +9,15 @@ use regex::Regex;
 /// What stands in the place of a secret.
 const MASK: &str = "[redacted]";
 
-/// The password of a URL, the path of a chat webhook (which is a secret as a whole), and a quoted value whose key says
-/// that it is secret.
+/// The password of a URL, the path of a chat webhook (which is a secret as a whole), and what a line that cannot be parsed
+/// may hold: a quoted value whose key says that it is secret, and a text without a scheme where a source belongs.
 static SECRET: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r#"(?ix)
         [a-z][a-z0-9+.-]*://[^/@\s"':]*:(?<password>[^\s"']+)@
         | hooks\.slack\.com/(?<webhook>[^\s"']+)
-        | (?:password|passwd|secret|token|webhook|api_?key)[a-z0-9_-]*["']?\s*=\s*(?<value>["'].*)
+        | (?:password|passwd|secret|token|webhook|api_?key|value)[a-z0-9_-]*["']?\s*=\s*(?<value>["'].*)
+        | \burl["']?\s*=\s*(?<plain>["'][^:]*)$
         "#,
     )
     .expect("the pattern is fixed")
@@ -24,7 +25,26 @@ static SECRET: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Whether a value holds what must never stand in a file: a URL's password or a webhook's path.
 pub(crate) fn holds_secret(text: &str) -> bool {
-    SECRET.captures_iter(text).any(|found| found.name("value").is_none())
+    SECRET
+        .captures_iter(text)
+        .any(|found| found.name("password").or(found.name("webhook")).is_some())
+}
+
+/// Whether a key promises a secret, so that a text under it is one.
+pub(crate) fn names_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    [
+        "password",
+        "passwd",
+        "passphrase",
+        "private_key",
+        "api_key",
+        "secret_key",
+        "access_token",
+        "auth_token",
+    ]
+    .iter()
+    .any(|name| key.ends_with(name))
 }
 
 /// `text` without its secrets, where they can be told by their form, and without control characters.
@@ -80,7 +100,7 @@ pub(crate) fn line(
 /// What to mask, in order, without overlaps.
 fn masks(text: &str, hidden: &[Range<usize>]) -> Vec<Range<usize>> {
     let told = SECRET.captures_iter(text).filter_map(|found| {
-        ["password", "webhook", "value"]
+        ["password", "webhook", "value", "plain"]
             .into_iter()
             .find_map(|name| found.name(name))
             .map(|part| part.range())

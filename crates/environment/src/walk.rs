@@ -346,7 +346,11 @@ impl<'a> Walker<'a> {
     /// A password has no business in any value, whatever its key is.
     fn passwords(&mut self, node: &Node, path: &mut Vec<String>) {
         match &node.value {
-            Value::String(text) if redact::holds_secret(text) => {
+            Value::String(text)
+                if redact::holds_secret(text)
+                    || !text.is_empty()
+                        && path.last().is_some_and(|key| redact::names_secret(key)) =>
+            {
                 let message = format!("{} holds a secret, or what looks like one", dotted(path));
                 self.report(Finding::at(node.at, message).secret().help(NEVER));
             }

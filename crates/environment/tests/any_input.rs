@@ -1,5 +1,7 @@
 //! Whatever the files hold, the answer is an environment or an error.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod project;
 
 use liftlock_environment::{file_schema, schema};

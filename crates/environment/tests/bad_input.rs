@@ -1,5 +1,7 @@
 //! Each class of bad input: the message names the file, the line, what is wrong and what to do.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod project;
 
 use std::fs;
@@ -214,6 +216,10 @@ fn secrets_are_refused_and_not_printed() {
         "[probes]\nurl = \"https://shop:hunter2@shop.example/\"\n",
         "[infrastructure.variables]\ndatabase = [\"postgres://shop:hunter2@db.example/shop\"]\n",
         "[database]\npassword = \"hunter2\"\n",
+        "[database]\nurl = \"hunter2\n",
+        "[database]\nurl = { from = \"env\", value = \"hunter2\"\n",
+        "[infrastructure.variables]\ndatabase-password = \"hunter2\"\n",
+        "[infrastructure.variables.database]\npassword = \"\"\"\nhunter2\"\"\"\n",
         "[ledger]\nurl = \"postgres://shop:hun@ter2@db.example/ledger\"\n",
         "[[notifications]]\nkind = \"slack\"\nname = \"x\"\nurl = \"https://hooks.slack.com/services/hunter2\"\n",
         "[infrastructure.variables]\nhook = \"https://hooks.slack.com/services/hunter2\"\n",

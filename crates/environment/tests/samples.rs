@@ -1,5 +1,7 @@
 //! The environment files of this repository, which new users copy.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use liftlock_environment::config::{Backend, Engine};

@@ -1,5 +1,7 @@
 //! Secrets, from each place that they come from.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 
 use async_trait::async_trait;
