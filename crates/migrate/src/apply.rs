@@ -1,0 +1,193 @@
+//! Applying what is pending, each migration in one transaction with its check and its records.
+
+use liftlock_model::MigrationId;
+
+use crate::check::compare;
+use crate::database::Database;
+use crate::failure::{ApplyError, Failure};
+use crate::files::{Migration, Migrations};
+use crate::history::{self, Action, Entry};
+use crate::lock::{self, LockError};
+use crate::progress::{On, Progress, Ran};
+use crate::refinery;
+use crate::transaction::Workbench;
+
+impl Database {
+    /// Applies what is pending, in order, up to `to` (all of it if left out). Files and history are checked before anything
+    /// is touched; only one run at a time gets as far as that.
+    ///
+    /// # Errors
+    /// [`ApplyError`] says why it stopped and what had been applied by then. The migration that failed left nothing.
+    pub async fn apply(
+        &mut self,
+        migrations: &Migrations,
+        to: Option<i32>,
+        on: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Vec<Ran>, ApplyError> {
+        let mut ran = Vec::new();
+        match self.apply_all(migrations, to, &mut ran, on).await {
+            Ok(()) => Ok(ran),
+            Err(failure) => Err(ApplyError { ran, failure }),
+        }
+    }
+
+    async fn apply_all(
+        &mut self,
+        migrations: &Migrations,
+        to: Option<i32>,
+        ran: &mut Vec<Ran>,
+        on: On<'_>,
+    ) -> Result<(), Failure> {
+        let latest = migrations.latest().unwrap_or(0);
+        if let Some(wanted) = to.filter(|wanted| *wanted > latest || *wanted < 0) {
+            return Err(Failure::NoSuchVersion { wanted, latest });
+        }
+        let wait = self.settings.wait;
+        let mut bench = self.workbench().await?;
+        if Todo::find(&mut bench, migrations, to).await?.is_empty() {
+            return Ok(());
+        }
+        lock::acquire(bench.connection, wait, on).await?;
+        let applied = apply_locked(&mut bench, migrations, to, ran, on).await;
+        finish(&mut bench, applied).await
+    }
+}
+
+/// Gives the lock back after `result`, which comes first if both fail.
+pub(crate) async fn finish<T>(
+    bench: &mut Workbench<'_>,
+    result: Result<T, Failure>,
+) -> Result<T, Failure> {
+    let release =
+        tokio::time::timeout(std::time::Duration::from_secs(10), lock::release(bench.connection));
+    let released = match release.await {
+        Ok(released) => released,
+        Err(_) => Err(LockError::Database(sqlx::Error::WorkerCrashed)),
+    };
+    match (result, released) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Err(failure), _) => Err(failure),
+        (Ok(_), Err(error)) => Err(error.into()),
+    }
+}
+
+/// What is to be done.
+struct Todo<'a> {
+    pending: Vec<&'a Migration>,
+    unknown: Vec<&'a Migration>,
+    mended: Vec<&'a Migration>,
+}
+
+impl<'a> Todo<'a> {
+    async fn find(
+        bench: &mut Workbench<'_>,
+        migrations: &'a Migrations,
+        to: Option<i32>,
+    ) -> Result<Self, Failure> {
+        let applied =
+            history::applied(bench.connection).await.map_err(|error| bench.failed(&error))?;
+        let comparison = compare(migrations, &applied);
+        if !comparison.problems.is_empty() {
+            let (database, problems) = (bench.place.to_owned(), comparison.problems);
+            return Err(Failure::Refused { database, problems });
+        }
+        let wanted = |migration: &&Migration| to.is_none_or(|to| migration.id.version <= to);
+        let pending = comparison.pending.into_iter().filter(wanted).collect();
+        Ok(Self { pending, unknown: comparison.unknown, mended: comparison.mended })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.unknown.is_empty() && self.mended.is_empty()
+    }
+}
+
+async fn apply_locked(
+    bench: &mut Workbench<'_>,
+    migrations: &Migrations,
+    to: Option<i32>,
+    ran: &mut Vec<Ran>,
+    on: On<'_>,
+) -> Result<(), Failure> {
+    // Looked at again: another run may have been at work until we had the lock.
+    let todo = Todo::find(bench, migrations, to).await?;
+    if todo.is_empty() {
+        return Ok(());
+    }
+    let prepared = keep_books(bench, &todo, on).await;
+    settle(bench, prepared).await?;
+    let of = todo.pending.len();
+    for (index, migration) in todo.pending.into_iter().enumerate() {
+        on(&Progress::Applying { id: migration.id.clone(), number: index + 1, of });
+        let applied = apply_one(bench, migration, on).await;
+        let one = settle(bench, applied).await?;
+        on(&Progress::Applied { ran: one.clone() });
+        ran.push(one);
+    }
+    Ok(())
+}
+
+/// Takes the transaction back if what was done in it failed.
+pub(crate) async fn settle<T>(
+    bench: &mut Workbench<'_>,
+    result: Result<T, Failure>,
+) -> Result<T, Failure> {
+    if result.is_err() {
+        bench.abort().await;
+    }
+    result
+}
+
+/// Makes the history tables, and keeps the rollback scripts of what was applied without us.
+async fn keep_books(bench: &mut Workbench<'_>, todo: &Todo<'_>, on: On<'_>) -> Result<(), Failure> {
+    let transaction = bench.begin().await?;
+    history::create_tables(bench.connection).await.map_err(|error| bench.failed(&error))?;
+    let unknown = todo.unknown.iter().map(|migration| (*migration, Action::Adopt));
+    let mended = todo.mended.iter().map(|migration| (*migration, Action::ReplaceRollback));
+    for (migration, action) in unknown.chain(mended) {
+        let entry = Entry::of(migration, action, transaction.start.elapsed());
+        entry
+            .write(bench.connection, bench.settings)
+            .await
+            .map_err(|error| bench.failed(&error))?;
+        let id = migration.id.clone();
+        on(&if action == Action::Adopt {
+            Progress::Adopted { id }
+        } else {
+            Progress::RollbackReplaced { id }
+        });
+    }
+    let nothing = MigrationId { version: 0, name: "history".into() };
+    bench.commit(&nothing, "liftlock_schema_history").await
+}
+
+async fn apply_one(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    on: On<'_>,
+) -> Result<Ran, Failure> {
+    let transaction = bench.begin().await?;
+    bench.run(&transaction, &migration.id, &migration.up, on).await?;
+    if let Some(verify) = &migration.verify {
+        bench.verify(&transaction, &migration.id, verify, on).await?;
+    }
+    let recorded = record(bench, migration, &transaction.start).await;
+    recorded.map_err(|error| bench.failed(&error))?;
+    bench.commit(&migration.id, &migration.up.file).await?;
+    Ok(Ran {
+        id: migration.id.clone(),
+        duration: transaction.start.elapsed(),
+        verified: migration.verify.is_some(),
+        transaction: transaction.number,
+    })
+}
+
+async fn record(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    start: &std::time::Instant,
+) -> Result<(), sqlx::Error> {
+    refinery::record(bench.connection, migration.refinery()).await?;
+    Entry::of(migration, Action::Apply, start.elapsed())
+        .write(bench.connection, bench.settings)
+        .await
+}

@@ -1,0 +1,122 @@
+//! Files against history: what is to be applied, and what must not be gone on with. Pure.
+
+use std::fmt;
+
+use liftlock_model::MigrationId;
+use serde::Serialize;
+
+use crate::files::{Migration, Migrations};
+use crate::history::Applied;
+
+/// Why files and history do not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "problem", rename_all = "snake_case")]
+pub enum Problem {
+    /// The file was changed after it was applied.
+    Changed {
+        /// Which migration, as the database knows it.
+        id: MigrationId,
+        /// The file.
+        file: String,
+    },
+    /// The database has a migration in the middle that has no file.
+    Missing {
+        /// Which migration.
+        id: MigrationId,
+    },
+    /// The database has a migration that is newer than all files.
+    Ahead {
+        /// Which migration.
+        id: MigrationId,
+        /// The newest file's number; 0 if there is none.
+        newest: i32,
+    },
+    /// A file that is not applied, older than what is.
+    Below {
+        /// Which migration.
+        id: MigrationId,
+        /// The newest that is applied.
+        newest: i32,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { id, file } => write!(
+                f,
+                "{id} was applied, and {file} has changed since: put the file back as it was, and make the change in a new \
+                 migration"
+            ),
+            Self::Missing { id } => {
+                write!(f, "{id} is applied, and its file is not there: put it back")
+            }
+            Self::Ahead { id, newest } => write!(
+                f,
+                "{id} is applied, and the newest file is V{newest:04}: take the files of the newer version, or roll it back \
+                 with `migrate rollback --to V{newest:04}`"
+            ),
+            Self::Below { id, newest } => write!(
+                f,
+                "{id} is not applied, and V{newest:04} is: give it the next free number, so that it runs last everywhere"
+            ),
+        }
+    }
+}
+
+/// What comparing shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Comparison<'a> {
+    pub(crate) pending: Vec<&'a Migration>,
+    /// Applied by refinery alone: their rollback scripts are not kept yet.
+    pub(crate) unknown: Vec<&'a Migration>,
+    /// Applied, with another rollback script than the one that is kept.
+    pub(crate) mended: Vec<&'a Migration>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+pub(crate) fn compare<'a>(migrations: &'a Migrations, applied: &[Applied]) -> Comparison<'a> {
+    let newest = applied.iter().map(|one| one.version).max().unwrap_or(0);
+    let newest_file = migrations.latest().unwrap_or(0);
+    let mut comparison =
+        Comparison { pending: vec![], unknown: vec![], mended: vec![], problems: vec![] };
+    for one in applied {
+        if !migrations.all().iter().any(|migration| migration.id.version == one.version) {
+            let id = one.id();
+            comparison.problems.push(if one.version > newest_file {
+                Problem::Ahead { id, newest: newest_file }
+            } else {
+                Problem::Missing { id }
+            });
+        }
+    }
+    for migration in migrations.all() {
+        match applied.iter().find(|one| one.version == migration.id.version) {
+            None if migration.id.version < newest => {
+                comparison.problems.push(Problem::Below { id: migration.id.clone(), newest });
+            }
+            None => comparison.pending.push(migration),
+            Some(one) => comparison.known(migration, one),
+        }
+    }
+    comparison
+}
+
+impl<'a> Comparison<'a> {
+    fn known(&mut self, migration: &'a Migration, applied: &Applied) {
+        // refinery's checksum covers name, number and text. Ours is the stronger one, where it is known.
+        let same = migration.refinery().checksum() == applied.refinery
+            && applied.checksum.as_ref().is_none_or(|kept| kept.up == migration.up.sha256.as_str());
+        if !same {
+            let file = migration.up.file.clone();
+            return self.problems.push(Problem::Changed { id: applied.id(), file });
+        }
+        match &applied.checksum {
+            None => self.unknown.push(migration),
+            Some(kept) if kept.rollback != migration.rollback.sha256.as_str() => {
+                self.mended.push(migration)
+            }
+            Some(_) => {}
+        }
+    }
+}

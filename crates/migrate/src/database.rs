@@ -1,0 +1,113 @@
+//! A database whose migrations are looked at and changed.
+
+use secrecy::SecretString;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::check::{Problem, compare};
+use crate::connect::{Address, ConnectError};
+use crate::failure::Failure;
+use crate::files::Migrations;
+use crate::history::{self, Applied};
+use crate::session::Watcher;
+use crate::settings::Settings;
+use crate::transaction::{PREPARE_SESSION, Workbench};
+use liftlock_model::MigrationId;
+
+/// A database whose migrations are looked at and changed, over one connection of its own.
+pub struct Database {
+    pub(crate) connection: PgConnection,
+    pub(crate) watcher: Watcher,
+    pub(crate) settings: Settings,
+    pub(crate) address: Address,
+    pub(crate) url: SecretString,
+    pid: Option<i32>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("place", &self.address.place).finish_non_exhaustive()
+    }
+}
+
+/// Why a database could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("the migrations of database {database} could not be read: {reason}")]
+pub struct StatusError {
+    database: String,
+    reason: String,
+}
+
+/// How files and database stand to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Host, port and database.
+    pub database: String,
+    /// What the database has, in order.
+    pub applied: Vec<Applied>,
+    /// What would be applied, in order.
+    pub pending: Vec<MigrationId>,
+    /// Why nothing would be applied; none if all is well.
+    pub problems: Vec<Problem>,
+}
+
+impl Database {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ConnectError`] names host and database, never the password, and says what kind of failure it was.
+    pub async fn connect(url: &SecretString, settings: Settings) -> Result<Self, ConnectError> {
+        let address = Address::parse(url, &settings)?;
+        let connection = address.connect().await?;
+        let watcher = Watcher::new(address.clone());
+        Ok(Self { connection, watcher, settings, address, url: url.clone(), pid: None })
+    }
+
+    /// Host, port and database.
+    pub fn place(&self) -> &str {
+        &self.address.place
+    }
+
+    /// What the database has, in order. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StatusError`] if the history cannot be read.
+    pub async fn applied(&mut self) -> Result<Vec<Applied>, StatusError> {
+        history::applied(&mut self.connection).await.map_err(|error| StatusError {
+            database: self.address.place.clone(),
+            reason: crate::failure::reason(&error),
+        })
+    }
+
+    /// How files and database stand to each other. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StatusError`] if the history cannot be read.
+    pub async fn status(&mut self, migrations: &Migrations) -> Result<Status, StatusError> {
+        let applied = self.applied().await?;
+        let comparison = compare(migrations, &applied);
+        let pending = comparison.pending.iter().map(|migration| migration.id.clone()).collect();
+        let problems = comparison.problems;
+        Ok(Status { database: self.address.place.clone(), applied, pending, problems })
+    }
+
+    /// The connection, ready for transactions that change something.
+    pub(crate) async fn workbench(&mut self) -> Result<Workbench<'_>, Failure> {
+        let place = &self.address.place;
+        if self.pid.is_none() {
+            let failed = |error: &sqlx::Error| Failure::database(place, error);
+            let prepared = sqlx::raw_sql(PREPARE_SESSION).execute(&mut self.connection).await;
+            prepared.map_err(|error| failed(&error))?;
+            let pid =
+                sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut self.connection).await;
+            self.pid = Some(pid.map_err(|error| failed(&error))?);
+        }
+        Ok(Workbench {
+            connection: &mut self.connection,
+            watcher: &mut self.watcher,
+            settings: &self.settings,
+            place,
+            pid: self.pid.unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,387 @@
+//! Migrations as files: `V0001__name.sql`, `V0001__name.rollback.sql` and, if wanted, `V0001__name.verify.sql`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use liftlock_model::{ArtifactHash, MigrationChecksum, MigrationId, MigrationStamp};
+
+use crate::script::{Inspection, inspect};
+
+/// The longest name that refinery's history table holds.
+const LONGEST_NAME: usize = 255;
+
+/// One SQL file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The file's name.
+    pub file: String,
+    /// Its text.
+    pub sql: String,
+    /// The SHA-256 of its text.
+    pub sha256: ArtifactHash,
+    /// How many statements it holds.
+    pub(crate) statements: usize,
+}
+
+/// A migration with its scripts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number and name.
+    pub id: MigrationId,
+    /// Makes the change.
+    pub up: Script,
+    /// Takes it back.
+    pub rollback: Script,
+    /// Looks, in the same transaction, whether the change is what it was meant to be.
+    pub verify: Option<Script>,
+    /// What refinery calls it: the file's name without `.sql`, which its checksum is made from.
+    pub(crate) stem: String,
+}
+
+impl Migration {
+    /// What a release keeps of it.
+    pub fn stamp(&self) -> MigrationStamp {
+        MigrationStamp { id: self.id.clone(), checksum: self.checksum() }
+    }
+
+    pub(crate) fn checksum(&self) -> MigrationChecksum {
+        MigrationChecksum {
+            up: self.up.sha256.to_string(),
+            rollback: self.rollback.sha256.to_string(),
+        }
+    }
+
+    /// The migration as refinery knows it, with refinery's own checksum.
+    pub(crate) fn refinery(&self) -> refinery_core::Migration {
+        refinery_core::Migration::unapplied(&self.stem, &self.up.sql)
+            .expect("a checked name is one that refinery takes")
+    }
+}
+
+/// A directory's migrations, complete and in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrations {
+    directory: PathBuf,
+    all: Vec<Migration>,
+    content: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+/// What is wrong with one file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileProblem {
+    /// The file's name.
+    pub file: String,
+    /// The line, where the problem has one. The first line is 1.
+    pub line: Option<usize>,
+    /// What is wrong, and what to do.
+    pub problem: String,
+}
+
+impl fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.problem),
+            None => write!(f, "{}: {}", self.file, self.problem),
+        }
+    }
+}
+
+/// Everything that is wrong with a directory of migrations. Nothing was touched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the migrations in {} cannot be used:{}", directory.display(), listed(.problems))]
+pub struct FilesError {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Its problems, by file.
+    pub problems: Vec<FileProblem>,
+}
+
+fn listed(problems: &[FileProblem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}
+
+impl Migrations {
+    /// Reads a directory and checks it whole.
+    ///
+    /// # Errors
+    /// All problems at once: a missing rollback script, a gap, a number twice, a bad name, a text that is not UTF-8, an
+    /// empty script, a link out of the directory, a rollback or verify script without its migration, a statement that would
+    /// end the migration's transaction.
+    pub fn read(directory: &Path) -> Result<Self, FilesError> {
+        let mut problems = Vec::new();
+        let content = read_files(directory, &mut problems);
+        let mut found = Found::default();
+        for (path, bytes) in &content {
+            found.add(&path.to_string_lossy(), bytes, &mut problems);
+        }
+        let all = found.into_migrations(&mut problems);
+        problems.sort();
+        if !problems.is_empty() {
+            return Err(FilesError { directory: directory.to_owned(), problems });
+        }
+        Ok(Self { directory: directory.to_owned(), all, content })
+    }
+
+    /// The migrations, in order of their numbers.
+    pub fn all(&self) -> &[Migration] {
+        &self.all
+    }
+
+    /// What a release keeps of them.
+    pub fn stamps(&self) -> Vec<MigrationStamp> {
+        self.all.iter().map(Migration::stamp).collect()
+    }
+
+    /// The newest number; none if there are no migrations.
+    pub fn latest(&self) -> Option<i32> {
+        self.all.last().map(|migration| migration.id.version)
+    }
+
+    /// The directory that they were read from.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The files that they are made of, by name, to be archived with a release: [`Migrations::read`] of a directory with
+    /// just these files gives the same migrations.
+    pub fn archive(&self) -> &BTreeMap<PathBuf, Vec<u8>> {
+        &self.content
+    }
+}
+
+/// The content of every file that is, or looks like, a migration's.
+fn read_files(directory: &Path, problems: &mut Vec<FileProblem>) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut content = BTreeMap::new();
+    let mut tell = |file: &str, problem: String| {
+        problems.push(FileProblem { file: file.to_owned(), line: None, problem });
+    };
+    let entries =
+        std::fs::read_dir(directory).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            tell(".", format!("the directory cannot be read: {error}"));
+            return content;
+        }
+    };
+    for entry in entries {
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            tell(
+                &entry.file_name().to_string_lossy(),
+                "the name is not UTF-8: rename the file".into(),
+            );
+            continue;
+        };
+        if !looks_like_migration(&name) {
+            continue;
+        }
+        match read_file(directory, &entry.path()) {
+            Ok(bytes) => {
+                content.insert(name.into(), bytes);
+            }
+            Err(problem) => tell(&name, problem),
+        }
+    }
+    content
+}
+
+/// Files that are plainly something else (`README.md`, `.gitkeep`) are left alone.
+fn looks_like_migration(name: &str) -> bool {
+    let rest = name.strip_prefix(['V', 'v', 'U', 'u']);
+    let numbered = rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    !name.starts_with('.') && (numbered || name.to_ascii_lowercase().ends_with(".sql"))
+}
+
+fn read_file(directory: &Path, path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
+    let real = path.canonicalize().map_err(unreadable)?;
+    let top = directory.canonicalize().map_err(unreadable)?;
+    if !real.starts_with(top) {
+        return Err(format!(
+            "it is a link to {}, outside of the directory: put the file itself here",
+            real.display()
+        ));
+    }
+    if !real.is_file() {
+        return Err(
+            "it is not a file: move it away; migrations in directories below are not read".into()
+        );
+    }
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::open(real).map_err(unreadable)?;
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Up,
+    Rollback,
+    Verify,
+}
+
+/// Reads `V0041__add_orders.rollback.sql`.
+fn parse_name(file: &str) -> Result<(MigrationId, Kind), String> {
+    const FORM: &str = "expected V0001__name.sql, V0001__name.rollback.sql or V0001__name.verify.sql, the name of letters, \
+                        digits and `_`";
+    if file.starts_with('U') {
+        return Err(format!("unversioned migrations (`U…`) have no place in an order: {FORM}"));
+    }
+    let stem = file.strip_suffix(".sql").ok_or(FORM)?;
+    let (stem, kind) = match stem.rsplit_once('.') {
+        None => (stem, Kind::Up),
+        Some((stem, "rollback")) => (stem, Kind::Rollback),
+        Some((stem, "verify")) => (stem, Kind::Verify),
+        Some((_, other)) => return Err(format!("`.{other}.sql` is no kind of script: {FORM}")),
+    };
+    let (number, name) =
+        stem.strip_prefix('V').and_then(|rest| rest.split_once("__")).ok_or(FORM)?;
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let fine = !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(word);
+    if !fine {
+        return Err(FORM.into());
+    }
+    if name.len() > LONGEST_NAME {
+        return Err(format!("the name is longer than {LONGEST_NAME} characters"));
+    }
+    let version =
+        number.parse::<i32>().map_err(|_| format!("the number is larger than {}", i32::MAX))?;
+    if version == 0 {
+        return Err("numbers begin with 1".into());
+    }
+    Ok((MigrationId { version, name: name.to_owned() }, kind))
+}
+
+/// Why these bytes cannot be a script; else the script.
+fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FileProblem>> {
+    let one = |line, problem: &str| {
+        vec![FileProblem { file: file.to_owned(), line, problem: problem.to_owned() }]
+    };
+    let sql = std::str::from_utf8(bytes).map_err(|error| {
+        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        one(Some(line), "it is not UTF-8: save the file in that encoding")
+    })?;
+    if sql.starts_with('\u{feff}') {
+        return Err(one(
+            Some(1),
+            "it begins with a byte order mark, which is no SQL: save the file without",
+        ));
+    }
+    if let Some(before) = sql.find('\0') {
+        let line = 1 + sql[..before].matches('\n').count();
+        return Err(one(Some(line), "it holds a NUL byte, which PostgreSQL cannot read"));
+    }
+    let Inspection { statements, problems } = inspect(sql);
+    if !problems.is_empty() {
+        let problems = problems.into_iter();
+        return Err(problems.flat_map(|(line, problem)| one(Some(line), &problem)).collect());
+    }
+    if statements == 0 {
+        return Err(one(
+            None,
+            "it holds no statement; where there is truly nothing to do, say why: `select 'nothing to do: …';`",
+        ));
+    }
+    let sha256 = ArtifactHash::of(bytes);
+    Ok(Script { file: file.to_owned(), sql: sql.to_owned(), sha256, statements })
+}
+
+/// Scripts by number, then kind. Several files may claim one place.
+#[derive(Default)]
+struct Found {
+    by_version: BTreeMap<i32, Vec<(MigrationId, Kind, String, Option<Script>)>>,
+}
+
+impl Found {
+    fn add(&mut self, file: &str, bytes: &[u8], problems: &mut Vec<FileProblem>) {
+        let (id, kind) = match parse_name(file) {
+            Ok(parsed) => parsed,
+            Err(problem) => {
+                return problems.push(FileProblem { file: file.to_owned(), line: None, problem });
+            }
+        };
+        let script = read_script(file, bytes).map_err(|found| problems.extend(found)).ok();
+        self.by_version.entry(id.version).or_default().push((id, kind, file.to_owned(), script));
+    }
+
+    fn into_migrations(self, problems: &mut Vec<FileProblem>) -> Vec<Migration> {
+        let mut all = Vec::new();
+        let mut expected = 1;
+        for (version, files) in self.by_version {
+            if files.iter().any(|(_, kind, ..)| *kind == Kind::Up) {
+                if version != expected {
+                    problems.push(gap(&files, expected, version));
+                }
+                expected = version.saturating_add(1);
+            }
+            all.extend(one_migration(files, problems));
+        }
+        all
+    }
+}
+
+fn gap(
+    files: &[(MigrationId, Kind, String, Option<Script>)],
+    expected: i32,
+    found: i32,
+) -> FileProblem {
+    let missing = if found - expected == 1 {
+        format!("V{expected:04}")
+    } else {
+        format!("V{expected:04} to V{:04}", found - 1)
+    };
+    let problem =
+        format!("{missing} is missing before it: numbers must follow each other without a gap");
+    FileProblem { file: files[0].2.clone(), line: None, problem }
+}
+
+/// The migration that files of one number make; problems if they do not make one.
+fn one_migration(
+    files: Vec<(MigrationId, Kind, String, Option<Script>)>,
+    problems: &mut Vec<FileProblem>,
+) -> Option<Migration> {
+    let mut tell = |file: &str, problem: String| {
+        problems.push(FileProblem { file: file.to_owned(), line: None, problem });
+    };
+    let ups: Vec<&String> = files.iter().filter(|f| f.1 == Kind::Up).map(|f| &f.2).collect();
+    for other in ups.iter().skip(1) {
+        tell(
+            other,
+            format!("{} has the same number: give one of them the next free number", ups[0]),
+        );
+    }
+    let mut scripts: BTreeMap<Kind, Option<Script>> = BTreeMap::new();
+    let mut up = None;
+    let ids: Vec<MigrationId> =
+        files.iter().filter(|f| f.1 == Kind::Up).map(|f| f.0.clone()).collect();
+    for (id, kind, file, script) in files {
+        if kind == Kind::Up {
+            up = Some((id, file.clone()));
+        } else if !ids.contains(&id) {
+            let migration = if ids.is_empty() { "is there" } else { "of the same name is there" };
+            tell(&file, format!("no migration V{:04} {migration} that it belongs to", id.version));
+            continue;
+        }
+        if scripts.insert(kind, script).is_some() && kind != Kind::Up {
+            tell(&file, "there is another script of the same number, name and kind".into());
+        }
+    }
+    let (id, file) = up?;
+    let stem = file.strip_suffix(".sql").unwrap_or(&file).to_owned();
+    let Some(rollback) = scripts.remove(&Kind::Rollback) else {
+        tell(
+            &file,
+            format!(
+                "it has no rollback script: write {stem}.rollback.sql, which takes the change back"
+            ),
+        );
+        return None;
+    };
+    let verify = scripts.remove(&Kind::Verify).unwrap_or_default();
+    Some(Migration { id, up: scripts.remove(&Kind::Up)??, rollback: rollback?, verify, stem })
+}

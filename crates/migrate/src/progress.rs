@@ -1,0 +1,119 @@
+//! What a run tells while it goes on.
+
+use std::fmt;
+use std::time::Duration;
+
+use liftlock_model::MigrationId;
+use serde::Serialize;
+
+use crate::session::Session;
+
+/// Whom a run tells.
+pub(crate) type On<'a> = &'a mut (dyn FnMut(&Progress) + Send);
+
+/// A migration that was applied or rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ran {
+    /// Which migration.
+    pub id: MigrationId,
+    /// From its transaction's begin to its end.
+    pub duration: Duration,
+    /// Whether a verify script ran and was content.
+    pub verified: bool,
+    /// PostgreSQL's number of the transaction.
+    pub transaction: String,
+}
+
+/// Something that happened, or a sign of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// Another run holds the database.
+    Waiting {
+        /// Who, as far as the server tells.
+        by: Option<Session>,
+        /// How long we will wait.
+        at_most: Duration,
+    },
+    /// A migration applied by refinery was taken over: its rollback script is kept from now on.
+    Adopted {
+        /// Which migration.
+        id: MigrationId,
+    },
+    /// The rollback script of an applied migration was replaced by a mended one.
+    RollbackReplaced {
+        /// Which migration.
+        id: MigrationId,
+    },
+    /// A migration's script begins.
+    Applying {
+        /// Which migration.
+        id: MigrationId,
+        /// Its place among those of this run, from 1.
+        number: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// A rollback script begins.
+    RollingBack {
+        /// Which migration.
+        id: MigrationId,
+    },
+    /// A script waits for locks of others.
+    Blocked {
+        /// Which migration.
+        id: MigrationId,
+        /// By whom.
+        by: Vec<Session>,
+    },
+    /// A script is still running.
+    Running {
+        /// Which migration.
+        id: MigrationId,
+        /// For how many seconds.
+        seconds: u64,
+    },
+    /// A migration was applied, verified and recorded.
+    Applied {
+        /// How.
+        ran: Ran,
+    },
+    /// A migration was rolled back, and that was recorded.
+    RolledBack {
+        /// How.
+        ran: Ran,
+    },
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { by: Some(by), at_most } => {
+                write!(f, "waiting up to {} s for another migration run: {by}", at_most.as_secs())
+            }
+            Self::Waiting { by: None, at_most } => {
+                write!(f, "waiting up to {} s for another migration run", at_most.as_secs())
+            }
+            Self::Adopted { id } => {
+                write!(f, "{id} was applied by refinery: its rollback script is kept from now on")
+            }
+            Self::RollbackReplaced { id } => {
+                write!(f, "{id}: its rollback script has changed; the new one is kept")
+            }
+            Self::Applying { id, number, of } => write!(f, "applying {id} ({number} of {of})"),
+            Self::RollingBack { id } => write!(f, "rolling back {id}"),
+            Self::Blocked { id, by } => {
+                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+                write!(f, "{id} waits for a lock that is held by {}", by.join(", "))
+            }
+            Self::Running { id, seconds } => write!(f, "{id} has been running for {seconds} s"),
+            Self::Applied { ran } => {
+                let verified = if ran.verified { ", verified" } else { "" };
+                write!(f, "applied {} in {} ms{verified}", ran.id, ran.duration.as_millis())
+            }
+            Self::RolledBack { ran } => {
+                write!(f, "rolled back {} in {} ms", ran.id, ran.duration.as_millis())
+            }
+        }
+    }
+}

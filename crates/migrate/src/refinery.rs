@@ -1,0 +1,98 @@
+//! refinery's own history table, read and made through refinery-core, so that databases that refinery migrated go on as
+//! they are, and refinery can go on with those that Liftlock migrated.
+
+use refinery_core::traits::r#async::{AsyncQuery, AsyncTransaction};
+use refinery_core::{AsyncMigrate, Migration};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The name that refinery gives its table.
+pub(crate) const TABLE: &str = "refinery_schema_history";
+
+/// An sqlx connection as refinery wants one.
+pub(crate) struct Refinery<'a>(pub(crate) &'a mut PgConnection);
+
+impl AsyncTransaction for Refinery<'_> {
+    type Error = sqlx::Error;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(
+        &'a mut self,
+        queries: T,
+    ) -> Result<usize, sqlx::Error> {
+        let mut count = 0;
+        for query in queries {
+            sqlx::raw_sql(AssertSqlSafe(query)).execute(&mut *self.0).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl AsyncQuery<Vec<Migration>> for Refinery<'_> {
+    async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, sqlx::Error> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(query)).fetch_all(&mut *self.0).await?;
+        rows.iter().map(read_row).collect()
+    }
+}
+
+impl AsyncMigrate for Refinery<'_> {}
+
+fn read_row(row: &sqlx::postgres::PgRow) -> Result<Migration, sqlx::Error> {
+    let unreadable = |error: String| sqlx::Error::Decode(format!("table {TABLE}: {error}").into());
+    let version: i32 = row.try_get(0)?;
+    let name: String = row.try_get(1)?;
+    let applied_on: String = row.try_get(2)?;
+    let checksum: String = row.try_get(3)?;
+    let applied_on = OffsetDateTime::parse(&applied_on, &Rfc3339)
+        .map_err(|error| unreadable(format!("applied_on {applied_on:?}: {error}")))?;
+    let checksum = checksum
+        .parse::<u64>()
+        .map_err(|error| unreadable(format!("checksum {checksum:?}: {error}")))?;
+    Ok(Migration::applied(version, name, applied_on, checksum))
+}
+
+/// What refinery's table says is applied, in order; nothing if there is no such table.
+pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<Migration>, sqlx::Error> {
+    let there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(TABLE)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there {
+        return Ok(Vec::new());
+    }
+    let query = Refinery::get_applied_migrations_query(TABLE);
+    Refinery(connection).query(&query).await
+}
+
+/// The SQL that makes refinery's table if it is not there.
+pub(crate) fn create_table() -> String {
+    <Refinery<'_> as AsyncMigrate>::assert_migrations_table_query(TABLE)
+}
+
+/// Writes down that `migration` is applied, as refinery itself would.
+pub(crate) async fn record(
+    connection: &mut PgConnection,
+    mut migration: Migration,
+) -> Result<(), sqlx::Error> {
+    migration.set_applied();
+    let now = migration.applied_on().copied().unwrap_or_else(OffsetDateTime::now_utc);
+    let now = now.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query("insert into refinery_schema_history (version, name, applied_on, checksum) values ($1, $2, $3, $4)")
+        .bind(migration.version())
+        .bind(migration.name())
+        .bind(now)
+        .bind(migration.checksum().to_string())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Takes note that a migration is no longer applied.
+pub(crate) async fn forget(connection: &mut PgConnection, version: i32) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from refinery_schema_history where version = $1")
+        .bind(version)
+        .execute(connection)
+        .await
+        .map(drop)
+}

@@ -1,0 +1,218 @@
+//! Rolling back, newest first, each migration in one transaction, with the script that the database keeps.
+
+use liftlock_model::{ArtifactHash, MigrationId};
+use serde::Serialize;
+
+use crate::apply::{finish, settle};
+use crate::catalog::{self, Catalog, Changes};
+use crate::database::Database;
+use crate::failure::{Failure, RollbackError};
+use crate::files::Script;
+use crate::history::{self, Action, Applied, Entry};
+use crate::lock;
+use crate::loss;
+use crate::progress::{On, Progress, Ran};
+use crate::refinery;
+use crate::script::inspect;
+use crate::transaction::{Transaction, Workbench};
+
+/// What a rollback did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RolledBack {
+    /// What was rolled back, newest first.
+    pub ran: Vec<Ran>,
+    /// Where it stopped because data would have been lost; this migration and all before it stay applied.
+    pub refused: Option<Refused>,
+}
+
+/// A rollback that would lose data, and was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Which migration.
+    pub id: MigrationId,
+    /// What would be lost, such as `table orders: 3 rows` or `column users.nickname: 2 values`.
+    pub losses: Vec<String>,
+}
+
+/// A migration to roll back.
+struct Back {
+    applied: Applied,
+    script: Script,
+}
+
+impl Database {
+    /// Rolls back every migration that is newer than `to` (0: all), newest first, with the rollback scripts that the database
+    /// keeps. One that would lose data is refused, and it and all before it stay, unless `accept_data_loss`.
+    ///
+    /// # Errors
+    /// [`RollbackError`] says why it stopped and what had been rolled back by then. The rollback that failed left nothing.
+    pub async fn rollback(
+        &mut self,
+        to: i32,
+        accept_data_loss: bool,
+        on: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<RolledBack, RollbackError> {
+        let mut done = RolledBack::default();
+        match self.rollback_all(to, accept_data_loss, &mut done, on).await {
+            Ok(()) => Ok(done),
+            Err(failure) => Err(RollbackError { ran: done.ran, failure }),
+        }
+    }
+
+    async fn rollback_all(
+        &mut self,
+        to: i32,
+        accept_data_loss: bool,
+        done: &mut RolledBack,
+        on: On<'_>,
+    ) -> Result<(), Failure> {
+        let wait = self.settings.wait;
+        let mut bench = self.workbench().await?;
+        if find(&mut bench, to).await?.is_empty() {
+            return Ok(());
+        }
+        lock::acquire(bench.connection, wait, on).await?;
+        let result = rollback_locked(&mut bench, to, accept_data_loss, done, on).await;
+        finish(&mut bench, result).await
+    }
+}
+
+/// What is to be rolled back, newest first.
+async fn find(bench: &mut Workbench<'_>, to: i32) -> Result<Vec<Back>, Failure> {
+    let applied = history::applied(bench.connection).await.map_err(|error| bench.failed(&error))?;
+    let latest = applied.iter().map(|one| one.version).max().unwrap_or(0);
+    if to < 0 || (to > latest && latest > 0) {
+        return Err(Failure::NoSuchVersion { wanted: to, latest });
+    }
+    let newest_first = applied.into_iter().rev().filter(|one| one.version > to);
+    newest_first.map(Back::of).collect()
+}
+
+impl Back {
+    fn of(applied: Applied) -> Result<Self, Failure> {
+        let Some(sql) = applied.rollback_sql.clone() else {
+            return Err(Failure::NoRollback { id: applied.id() });
+        };
+        let script = Script {
+            file: format!("{}.rollback.sql", applied.id()),
+            sha256: ArtifactHash::of(sql.as_bytes()),
+            statements: inspect(&sql).statements,
+            sql,
+        };
+        Ok(Self { applied, script })
+    }
+}
+
+async fn rollback_locked(
+    bench: &mut Workbench<'_>,
+    to: i32,
+    accept_data_loss: bool,
+    done: &mut RolledBack,
+    on: On<'_>,
+) -> Result<(), Failure> {
+    for back in find(bench, to).await? {
+        on(&Progress::RollingBack { id: back.applied.id() });
+        let one = rollback_one(bench, &back, accept_data_loss, on).await;
+        match settle(bench, one).await? {
+            Ok(ran) => {
+                on(&Progress::RolledBack { ran: ran.clone() });
+                done.ran.push(ran);
+            }
+            Err(refused) => {
+                bench.abort().await;
+                done.refused = Some(refused);
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn rollback_one(
+    bench: &mut Workbench<'_>,
+    back: &Back,
+    accept_data_loss: bool,
+    on: On<'_>,
+) -> Result<Result<Ran, Refused>, Failure> {
+    let id = back.applied.id();
+    let transaction = bench.begin().await?;
+    if accept_data_loss {
+        bench.run(&transaction, &id, &back.script, on).await?;
+    } else {
+        let losses = run_without_loss(bench, &transaction, &id, &back.script, on).await?;
+        if !losses.is_empty() {
+            return Ok(Err(Refused { id, losses }));
+        }
+    }
+    record(bench, back, &id, &transaction).await.map_err(|error| bench.failed(&error))?;
+    bench.commit(&id, &back.script.file).await?;
+    let duration = transaction.start.elapsed();
+    Ok(Ok(Ran { id, duration, verified: false, transaction: transaction.number }))
+}
+
+/// Runs the script and says what it lost. Twice: first to see which tables it is about, which is taken back; then, with these
+/// tables locked and looked at, for good. A row that somebody writes in between is seen.
+async fn run_without_loss(
+    bench: &mut Workbench<'_>,
+    transaction: &Transaction,
+    id: &MigrationId,
+    script: &Script,
+    on: On<'_>,
+) -> Result<Vec<String>, Failure> {
+    // Row security would hide rows from the look.
+    bench.execute("set local row_security = off; savepoint liftlock_look").await?;
+    let (before, expected) = scout(bench, transaction, id, script, on).await?;
+    let failed = |error: sqlx::Error| Failure::database(bench.place, &error);
+    loss::lock(bench.connection, &before, &expected).await.map_err(failed)?;
+    let held = loss::look(bench.connection, &before, &expected).await.map_err(failed)?;
+    let baseline = catalog::read(bench.connection).await.map_err(failed)?;
+    bench.run(transaction, id, script, on).await?;
+    let failed = |error: sqlx::Error| Failure::database(bench.place, &error);
+    let after = catalog::read(bench.connection).await.map_err(failed)?;
+    let changes = Changes::between(&baseline, &after);
+    if !changes.tables().is_subset(&expected.tables()) {
+        return Err(Failure::Raced { id: id.clone() });
+    }
+    // What either run did is looked at: counters go by what was tried.
+    let left =
+        loss::look_again(bench.connection, &before, &after, &expected).await.map_err(failed)?;
+    Ok(loss::losses(&before, &expected, &held, &left))
+}
+
+/// Runs the script, notes which tables it changes how, and takes it back.
+async fn scout(
+    bench: &mut Workbench<'_>,
+    transaction: &Transaction,
+    id: &MigrationId,
+    script: &Script,
+    on: On<'_>,
+) -> Result<(Catalog, Changes), Failure> {
+    let failed = |error: sqlx::Error, place: &str| Failure::database(place, &error);
+    let before = catalog::read(bench.connection).await.map_err(|e| failed(e, bench.place))?;
+    bench.run(transaction, id, script, on).await?;
+    let after = catalog::read(bench.connection).await.map_err(|e| failed(e, bench.place))?;
+    bench.execute("rollback to savepoint liftlock_look; set local row_security = off").await?;
+    let changes = Changes::between(&before, &after);
+    Ok((before, changes))
+}
+
+async fn record(
+    bench: &mut Workbench<'_>,
+    back: &Back,
+    id: &MigrationId,
+    transaction: &Transaction,
+) -> Result<(), sqlx::Error> {
+    refinery::forget(bench.connection, back.applied.version).await?;
+    let entry = Entry {
+        action: Action::Rollback,
+        id,
+        checksum: back
+            .applied
+            .checksum
+            .clone()
+            .expect("a rollback script is kept with its checksum"),
+        rollback_sql: &back.script.sql,
+        duration: transaction.start.elapsed(),
+    };
+    entry.write(bench.connection, bench.settings).await
+}

@@ -1,0 +1,44 @@
+//! How migrations run.
+
+use std::time::Duration;
+
+use liftlock_model::{Actor, RunId};
+
+/// How migrations run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a statement may wait for a lock (`lock_timeout`). While it waits, everybody who comes after it for the same
+    /// table waits too, so this is short.
+    pub lock_timeout: Duration,
+    /// How long a statement may run (`statement_timeout`).
+    pub statement_timeout: Duration,
+    /// How long to wait for another migration run on the same database to end.
+    pub wait: Duration,
+    /// Who runs them; kept in the history.
+    pub actor: Actor,
+    /// The run that they belong to, if any; kept in the history.
+    pub run: Option<RunId>,
+}
+
+impl Settings {
+    /// The defaults of an environment file: 2 s for locks, 5 min for statements, 1 min for another run.
+    pub fn new(actor: Actor) -> Self {
+        Self {
+            lock_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(300),
+            wait: Duration::from_secs(60),
+            actor,
+            run: None,
+        }
+    }
+
+    /// What the server's list of sessions calls ours, so that whoever waits for it knows whom to ask.
+    pub(crate) fn application_name(&self) -> String {
+        let name = format!("liftlock migrate, {}", self.actor);
+        // PostgreSQL keeps 63 bytes, and only ASCII.
+        name.chars()
+            .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+            .take(63)
+            .collect()
+    }
+}

@@ -1,0 +1,246 @@
+//! Applying.
+
+use std::path::Path;
+
+use liftlock_migrate::{Failure, Migrations, Problem, ScriptError};
+use liftlock_model::{Actor, Exit, RunId};
+use liftlock_testkit::TestDatabase;
+
+use crate::support::{Files, apply, ask, connect, execute, quiet, session, settings, tables};
+
+const A: (&str, &str, &str) = ("V0001__a", "create table a (id int)", "drop table a");
+const B: (&str, &str, &str) = ("V0002__b", "create table b (id int)", "drop table b");
+const C: (&str, &str, &str) = ("V0003__c", "alter table b add c int", "alter table b drop c");
+
+/// Shows C-MIG-1, C-MIG-11 and W-8: in order, each once, with who, when, how long and in which transaction.
+#[tokio::test]
+async fn migrations_are_applied_in_order_and_recorded() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[C, A, B]);
+    let run = RunId::generate();
+    let mut told = Vec::new();
+    let mut liftlock = liftlock_migrate::Database::connect(
+        database.url(),
+        liftlock_migrate::Settings { run: Some(run.clone()), ..settings() },
+    )
+    .await
+    .unwrap();
+    let before = liftlock.status(&files.read()).await.unwrap();
+    assert_eq!((before.applied.len(), before.pending.len()), (0, 3));
+
+    let ran = liftlock.apply(&files.read(), None, &mut |p| told.push(p.to_string())).await.unwrap();
+    assert_eq!(
+        ran.iter().map(|r| r.id.to_string()).collect::<Vec<_>>(),
+        ["V0001__a", "V0002__b", "V0003__c"]
+    );
+    assert_eq!(told[0], "applying V0001__a (1 of 3)");
+    assert!(told[5].starts_with("applied V0003__c in "), "{told:?}");
+
+    let status = liftlock.status(&files.read()).await.unwrap();
+    assert_eq!((status.pending.len(), status.problems.len()), (0, 0));
+    let last = &status.applied[2];
+    assert_eq!((last.version, last.name.as_str()), (3, "c"));
+    assert_eq!(last.by, Some(Actor::new("alice")));
+    assert_eq!(last.run, Some(run));
+    assert!(last.duration().is_some());
+    let kept =
+        ask(&database, "select transaction_id from liftlock_schema_history where version = 3")
+            .await;
+    assert_eq!(kept, ran[2].transaction);
+    assert_eq!(apply(&database, &files).await, [] as [i32; 0], "nothing is applied twice");
+}
+
+#[tokio::test]
+async fn looking_writes_nothing() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let mut liftlock = connect(&database).await;
+    liftlock.status(&Files::new(&[A]).read()).await.unwrap();
+    let none = Files::new(&[]);
+    liftlock.apply(&none.read(), None, &mut quiet).await.unwrap();
+    liftlock.rollback(0, false, &mut quiet).await.unwrap();
+    assert_eq!(
+        ask(&database, "select count(*) from pg_class where relname like '%schema_history'").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn a_run_goes_up_to_the_version_that_is_asked_for() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[A, B, C]);
+    let mut liftlock = connect(&database).await;
+    let ran = liftlock.apply(&files.read(), Some(2), &mut quiet).await.unwrap();
+    assert_eq!(ran.len(), 2);
+    let error = liftlock.apply(&files.read(), Some(4), &mut quiet).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no migration V0004: the newest is V0003");
+    assert_eq!(error.exit(), Exit::Usage);
+    assert_eq!(apply(&database, &files).await, [3]);
+}
+
+/// Shows C-MIG-2 and C-MIG-6: what came before stays, the one that failed left nothing, and its place in the file is told.
+#[tokio::test]
+async fn a_migration_that_fails_leaves_nothing_of_itself() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let bad =
+        "create table half (id int);\ninsert into half values (1);\n\nselect nonsense from half;";
+    let files = Files::new(&[A, ("V0002__bad", bad, "drop table half"), C]);
+    let error = connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    assert_eq!(error.ran.len(), 1);
+    let text = error.to_string();
+    assert!(
+        text.contains("V0002__bad.sql:4: column \"nonsense\" does not exist (42703)"),
+        "{text}"
+    );
+    assert_eq!(error.exit(), Exit::Failed);
+    assert_eq!(tables(&database).await, "a");
+    assert_eq!(ask(&database, "select count(*) from refinery_schema_history").await, "1");
+
+    files.write("V0002__bad.sql", "create table half (id int); create table b (id int)");
+    assert_eq!(apply(&database, &files).await, [2, 3], "mended, it goes on");
+}
+
+/// Shows C-MIG-3.
+#[tokio::test]
+async fn the_check_runs_in_the_migrations_own_transaction() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[
+        A,
+        ("V0002__b", "create table b (id int); insert into b values (1)", "drop table b"),
+    ]);
+    for (check, expected) in [
+        (
+            "select count(*) = 2, count(*) as rows from b",
+            "the check says no: ?column? = f, rows = 1",
+        ),
+        ("select null::boolean as fine", "the check says no: fine = null"),
+        (
+            "select true; select id = 1 from b; select false as third",
+            "the check says no: third = f",
+        ),
+        ("select\n  nonsense", "V0002__b.verify.sql:2: column \"nonsense\" does not exist"),
+        ("do $$ begin raise exception 'not good'; end $$", "not good"),
+    ] {
+        files.write("V0002__b.verify.sql", check);
+        let error =
+            connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(tables(&database).await, "a");
+    }
+    files.write(
+        "V0002__b.verify.sql",
+        "insert into b values (2); select count(*) = 2 from b; select 'f'",
+    );
+    let ran = connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap();
+    assert!(ran[0].verified);
+    assert_eq!(
+        ask(&database, "select count(*) from b").await,
+        "1",
+        "what a check writes is taken back"
+    );
+}
+
+/// Shows C-MIG-6: nothing is touched when files and history do not fit.
+#[tokio::test]
+async fn what_does_not_fit_the_history_is_refused_before_anything_is_touched() {
+    let Some(database) = TestDatabase::new().await else { return };
+    apply(&database, &Files::new(&[A, B])).await;
+
+    let changed = Files::new(&[("V0001__a", "create table a (id bigint)", "drop table a"), B, C]);
+    let renamed = Files::new(&[("V0001__other", A.1, A.2), B, C]);
+    let missing = Files::new(&[A]);
+    for (files, expected) in [
+        (&changed, "V0001__a was applied, and V0001__a.sql has changed since"),
+        (&renamed, "V0001__a was applied, and V0001__other.sql has changed since"),
+        (&missing, "V0002__b is applied, and the newest file is V0001"),
+    ] {
+        let status = connect(&database).await.status(&files.read()).await.unwrap();
+        assert_eq!(status.problems.len(), 1, "{status:?}");
+        let error =
+            connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.exit(), Exit::Usage);
+        assert_eq!(tables(&database).await, "a b");
+    }
+    // A migration in the middle that was never applied, and one whose file is gone.
+    execute(
+        &mut session(database.url()).await,
+        "delete from refinery_schema_history where version = 1",
+    )
+    .await;
+    let error = connect(&database)
+        .await
+        .apply(&Files::new(&[A, B]).read(), None, &mut quiet)
+        .await
+        .unwrap_err();
+    let Failure::Refused { problems, .. } = error.failure else { panic!("{error}") };
+    assert!(matches!(problems[0], Problem::Below { newest: 2, .. }), "{problems:?}");
+}
+
+/// A script that ends its transaction. The plain words are refused with the file (see `files.rs`); what hides them is caught
+/// when it happens, and nothing is left. Shows C-MIG-2.
+#[tokio::test]
+async fn a_script_cannot_end_its_transaction() {
+    let Some(database) = TestDatabase::new().await else { return };
+    apply(&database, &Files::new(&[A])).await;
+    // What a look at the words cannot see: this database reads backslashes in strings in another way.
+    let name = database.name();
+    let alter = format!("alter database {name} set standard_conforming_strings = off");
+    execute(&mut session(database.url()).await, &alter).await;
+    for statement in
+        ["commit", "rollback", "prepare transaction 'p'", "commit and chain", "rollback and chain"]
+    {
+        let statement = statement.replace('\'', "''");
+        let sql = format!(
+            "create table half (id int); select 'x\\''; {statement}; create table other (id int); --'"
+        );
+        let files = Files::new(&[A, ("V0002__b", &sql, "drop table half")]);
+        let error =
+            connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+        assert!(matches!(error.failure, Failure::Script { .. }), "{statement}: {error}");
+        assert_eq!(tables(&database).await, "a", "{statement}: {error}");
+        assert_eq!(ask(&database, "select count(*) from refinery_schema_history").await, "1");
+    }
+    for statement in ["commit", "rollback"] {
+        let sql = format!("create table half (id int); select 'x\\''; {statement}; --'");
+        let files = Files::new(&[A, ("V0002__b", &sql, "drop table half")]);
+        let error =
+            connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+        let Failure::Script { source, .. } = &error.failure else { panic!("{statement}: {error}") };
+        assert!(matches!(source, ScriptError::EndedTransaction { .. }), "{statement}: {error}");
+        assert_eq!(tables(&database).await, "a", "{statement}: {error}");
+    }
+}
+
+/// What a script sets for its session does not reach the next one, nor the records.
+#[tokio::test]
+async fn a_scripts_settings_end_with_it() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[
+        (
+            "V0001__a",
+            "create schema other; set search_path = other; set lock_timeout = 0; create table a ()",
+            "select 1",
+        ),
+        ("V0002__b", "create table b (); select set_config('search_path', '', false)", "select 1"),
+        ("V0003__c", "create table c ()", "select 1"),
+    ]);
+    assert_eq!(apply(&database, &files).await, [1, 2, 3]);
+    assert_eq!(tables(&database).await, "b c");
+    assert_eq!(ask(&database, "select count(*) from public.refinery_schema_history").await, "3");
+}
+
+/// The sample application's own migrations, up, down and up again.
+#[tokio::test]
+async fn the_sample_migrations_run() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    let migrations = Migrations::read(&top).unwrap();
+    let mut liftlock = connect(&database).await;
+    let ran = liftlock.apply(&migrations, None, &mut quiet).await.unwrap();
+    assert!(ran.iter().any(|one| one.verified));
+    assert_eq!(tables(&database).await, "items orders");
+    let back = liftlock.rollback(0, false, &mut quiet).await.unwrap();
+    assert_eq!((back.ran.len(), back.refused), (ran.len(), None));
+    assert_eq!(tables(&database).await, "null");
+    liftlock.apply(&migrations, None, &mut quiet).await.unwrap();
+}
