@@ -2,6 +2,6 @@ exec 3<&0
 (
   trap '' TERM INT HUP
   read -r _ <&3
-  kill -KILL -- "-$$"
+  kill -KILL "-$$"
 ) >/dev/null 2>&1 &
 exec "$@" 3<&- </dev/null

@@ -27,7 +27,9 @@ mod world;
 pub use error::StageError;
 pub use image::{ImageError, build_image};
 pub use serve::{ServeOptions, serve};
-pub use stage::{Running, Stage, database_url, ensure, reset, status, stop};
+pub use stage::{
+    Running, Stage, apply_topology, database_url, ensure, reset, start_only, status, stop, topology,
+};
 pub use status::{ColourStatus, DatabaseStatus, ServiceStatus, Status};
 pub use topology::{Colour, DatabaseTopology, ServiceTopology, Topology};
 pub use world::Timing;

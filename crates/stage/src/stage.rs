@@ -119,11 +119,54 @@ pub async fn ensure(
     arguments: &[OsString],
     topology: &Topology,
 ) -> Result<Stage, StageError> {
+    let stage = start_only(directory, program, arguments).await?;
+    apply_topology(directory, topology).await?;
+    Ok(stage)
+}
+
+/// As [`ensure`], and leaves the topology as it is: none, on a new stage.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn start_only(
+    directory: &Path,
+    program: &Path,
+    arguments: &[OsString],
+) -> Result<Stage, StageError> {
     let home = Home::make(directory)?;
     let keys = ready_keys(&home).await?;
     let record = find_or_start(&home, program, arguments).await?;
-    put_topology(&record, &keys, topology).await?;
     Ok(Stage::new(&home, &keys, record))
+}
+
+/// Makes the running stage of a directory have this topology.
+///
+/// # Errors
+/// [`StageError::NotRunning`]; [`StageError::Topology`] says what it does not take.
+pub async fn apply_topology(directory: &Path, topology: &Topology) -> Result<(), StageError> {
+    let (record, keys) = running(directory)?;
+    put_topology(&record, &keys, topology).await
+}
+
+/// What there is on the running stage of a directory; none on a new one.
+///
+/// # Errors
+/// [`StageError::NotRunning`]; [`StageError::Unreachable`] if it does not answer.
+pub async fn topology(directory: &Path) -> Result<Option<Topology>, StageError> {
+    let (record, keys) = running(directory)?;
+    let call = call(&record, &keys, Method::GET, "topology", Vec::new());
+    let (_, answer) = within(&record, ASK_LIMIT, call).await?;
+    serde_json::from_slice(&answer).map_err(|error| StageError::Unreachable {
+        endpoint: record.endpoint.to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn running(directory: &Path) -> Result<(Record, Keys), StageError> {
+    let missing = || StageError::NotRunning { path: directory.to_owned() };
+    let home = Home::existing(directory).ok_or_else(missing)?;
+    let record = home.record().ok_or_else(missing)?;
+    Ok((record, home.keys()?))
 }
 
 /// Reads the keys, or makes them; by one process at a time.

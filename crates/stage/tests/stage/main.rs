@@ -1,0 +1,6 @@
+//! The stage with real processes and real requests.
+
+mod api;
+mod behaviour;
+mod client;
+mod lifetime;
