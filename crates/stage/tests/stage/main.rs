@@ -3,4 +3,5 @@
 mod api;
 mod behaviour;
 mod client;
+mod database;
 mod lifetime;
