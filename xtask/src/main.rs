@@ -1,1 +1,5 @@
-fn main() {}
+//! `cargo xtask X` is `liftlock X`.
+
+fn main() -> std::process::ExitCode {
+    liftlock::main("cargo xtask")
+}

@@ -358,6 +358,10 @@ async fn wait_until_free(home: &Home, within: Duration) -> Result<bool, StageErr
 pub async fn reset(directory: &Path) -> Result<(), StageError> {
     stop(directory).await?;
     let Some(home) = Home::existing(directory) else { return Ok(()) };
+    // A directory that no stage has ever served is somebody else's.
+    if !home.path().join("stage.lock").exists() {
+        return Ok(());
+    }
     let elsewhere = home.path().join("postgres").join("elsewhere");
     if let Ok(place) = fs::read_link(&elsewhere) {
         remove(&place)?;

@@ -1,0 +1,65 @@
+//! `approve` and `reject`.
+
+use liftlock_ledger::{Draft, projection};
+use liftlock_model::{Event, Exit};
+
+use crate::cli::Judge;
+use crate::commands::Top;
+use crate::connect;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Records what this person says of a release.
+pub(crate) async fn run(
+    top: &Top,
+    ask: &Judge,
+    approves: bool,
+    console: &Console,
+) -> Result<Exit, Failure> {
+    let environment = top.environment(&ask.env)?;
+    let ledger = connect::ledger(top, &environment).await?.0;
+    let entries = liftlock_promote::history(&ledger)
+        .await
+        .map_err(|error| Failure::of(Exit::Usage, &error))?;
+    if projection::release(&entries, &ask.release).is_none() {
+        return Err(Failure::usage(format!(
+            "there is no release {}; `liftlock release list` shows what there is",
+            ask.release
+        )));
+    }
+    if let Some(approvals) = &environment.config.gates.approvals
+        && !approvals.from.iter().any(|name| name == top.actor.as_str())
+    {
+        return Err(Failure {
+            message: format!(
+                "{} may not approve for {}; who may: {}",
+                top.actor,
+                ask.env,
+                approvals.from.join(", ")
+            ),
+            exit: Exit::Refused,
+        });
+    }
+    let (release, comment) = (ask.release.clone(), ask.comment.clone());
+    let event = if approves {
+        Event::Approved { release, comment }
+    } else {
+        Event::Rejected { release, comment }
+    };
+    let draft = Draft {
+        environment: Some(ask.env.clone()),
+        run: None,
+        actor: top.actor.clone(),
+        event,
+        fence: None,
+    };
+    let entry = ledger.append(draft).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let verb = if approves { "approved" } else { "rejected" };
+    console.result("entry", &entry, || {
+        format!(
+            "{} {verb} {} for {} (ledger entry {})",
+            top.actor, ask.release, ask.env, entry.sequence
+        )
+    });
+    Ok(Exit::Done)
+}

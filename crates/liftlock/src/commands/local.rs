@@ -1,0 +1,79 @@
+//! `local status`, `stop` and `reset`.
+
+use liftlock_environment::Environment;
+use liftlock_environment::config::Engine;
+use liftlock_model::Exit;
+use liftlock_stage::Status;
+
+use crate::cli::Local;
+use crate::commands::Top;
+use crate::connect;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Runs a `local` command on every environment of this machine.
+pub(crate) async fn run(top: &Top, command: &Local, console: &Console) -> Result<Exit, Failure> {
+    for name in Environment::list(&top.root)? {
+        let environment = top.environment(&name)?;
+        if environment.config.infrastructure.engine != Engine::Stage {
+            continue;
+        }
+        let directory = connect::stage_directory(top, &environment);
+        let broken = |error: liftlock_stage::StageError| Failure::of(Exit::Failed, &error);
+        match command {
+            Local::Status => match liftlock_stage::status(&directory).await.map_err(broken)? {
+                Some(status) => console.result("local", &status, || describe(&status)),
+                None => console.say(&format!(
+                    "{name}: not running; start it with `{} promote --env {name}`",
+                    console.program()
+                )),
+            },
+            Local::Stop => {
+                let ran = liftlock_stage::stop(&directory).await.map_err(broken)?;
+                console.say(&format!(
+                    "{name}: {}",
+                    if ran { "stopped; its data is kept" } else { "was not running" }
+                ));
+            }
+            Local::Reset => {
+                liftlock_stage::reset(&directory).await.map_err(broken)?;
+                let work = connect::work(top, &environment);
+                match std::fs::remove_dir_all(&work) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Failure::failed(format!("{}: {error}", work.display())));
+                    }
+                    _ => console.say(&format!("{name}: stopped, and its data and history deleted")),
+                }
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn describe(status: &Status) -> String {
+    let mut lines = vec![
+        format!("url        {}", status.url),
+        format!("test url   {}", status.test_url),
+        format!("endpoint   {}  (AWS clients; process {})", status.endpoint, status.pid),
+    ];
+    if let Some(database) = &status.database {
+        let state = if database.available { "available" } else { "not available" };
+        let port = database.port.map(|port| format!(" on port {port}")).unwrap_or_default();
+        lines.push(format!("database   {} {state}{port}", database.instance));
+    }
+    for service in &status.services {
+        for colour in &service.colours {
+            lines.push(format!(
+                "{:<10} {:<6} {:<14} {:>3} % of traffic, {} of {} tasks running, {} healthy",
+                service.name,
+                colour.colour.as_str(),
+                colour.version.as_deref().unwrap_or("-"),
+                colour.weight,
+                colour.running,
+                colour.desired,
+                colour.healthy
+            ));
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,201 @@
+//! `migrate`: the database's migrations alone, on an environment's database.
+
+use liftlock_environment::Environment;
+use liftlock_environment::config::Database as DatabaseConfig;
+use liftlock_ledger::{Draft, Ledger};
+use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Ran, Settings, Status};
+use liftlock_model::{EnvName, Event, Exit, MigrationId, RunId};
+
+use crate::cli::{Migrate, MigrateCommand};
+use crate::commands::Top;
+use crate::connect;
+use crate::console::{Console, seconds};
+use crate::failure::Failure;
+use crate::secrets::Secrets;
+
+/// Runs a `migrate` command.
+pub(crate) async fn run(top: &Top, ask: Migrate, console: &Console) -> Result<Exit, Failure> {
+    match ask.command {
+        None if ask.dry_run => {
+            dry_run(&Place::of(top, &ask.which.env, console).await?, console).await
+        }
+        None => apply(&Place::of(top, &ask.which.env, console).await?, console).await,
+        Some(MigrateCommand::Status { which }) => {
+            status(&Place::of(top, &which.env, console).await?, console).await
+        }
+        Some(MigrateCommand::Rollback { which, to, steps, accept_data_loss }) => {
+            let place = Place::of(top, &which.env, console).await?;
+            roll_back(&place, to.as_deref(), steps, accept_data_loss, console).await
+        }
+    }
+}
+
+/// An environment's migrations, database and ledger.
+struct Place {
+    environment: Environment,
+    config: DatabaseConfig,
+    migrations: Migrations,
+    ledger: Ledger,
+    secrets: Secrets,
+    settings: Settings,
+}
+
+impl Place {
+    async fn of(top: &Top, name: &EnvName, console: &Console) -> Result<Self, Failure> {
+        let environment = top.environment(name)?;
+        let config = environment.config.database.clone().ok_or_else(|| {
+            Failure::usage(format!(
+                "environment {name} has no [database]; add it to environments/{name}.toml"
+            ))
+        })?;
+        let directory = environment.path(&config.migrations.directory);
+        let migrations =
+            Migrations::read(&directory).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let stage_directory = connect::stage_directory(top, &environment);
+        if environment.config.infrastructure.engine == liftlock_environment::config::Engine::Stage {
+            crate::local::ensure(&environment, &stage_directory, console).await?;
+        }
+        let settings = Settings {
+            lock_timeout: config.migrations.lock_timeout.duration(),
+            statement_timeout: config.migrations.statement_timeout.duration(),
+            wait: config.migrations.wait.duration(),
+            actor: top.actor.clone(),
+            run: None,
+        };
+        let ledger = connect::ledger(top, &environment).await?.0;
+        let secrets = Secrets::new(environment.config.aws.clone(), stage_directory);
+        Ok(Self { environment, config, migrations, ledger, secrets, settings })
+    }
+
+    async fn database(&self, run: Option<&RunId>) -> Result<Database, Failure> {
+        let url =
+            liftlock_environment::secret(&self.config.url, self.environment.root(), &self.secrets)
+                .await
+                .map_err(|error| Failure::of(error.exit(), &error))?;
+        let settings = Settings { run: run.cloned(), ..self.settings.clone() };
+        Database::connect(&url, settings).await.map_err(|error| {
+            let exit = match error.kind() {
+                ConnectErrorKind::Authentication => Exit::Authentication,
+                ConnectErrorKind::Configuration => Exit::Usage,
+                ConnectErrorKind::Unreachable => Exit::Failed,
+            };
+            Failure::of(exit, &error)
+        })
+    }
+
+    async fn record(&self, run: &RunId, ran: &[Ran], rollback: bool) -> Result<(), Failure> {
+        for one in ran {
+            let milliseconds = u64::try_from(one.duration.as_millis()).unwrap_or(u64::MAX);
+            let draft = Draft {
+                environment: Some(self.environment.name.clone()),
+                run: Some(run.clone()),
+                actor: self.settings.actor.clone(),
+                event: Event::MigrationRan { id: one.id.clone(), rollback, milliseconds },
+                fence: None,
+            };
+            self.ledger.append(draft).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+        }
+        Ok(())
+    }
+}
+
+async fn dry_run(place: &Place, console: &Console) -> Result<Exit, Failure> {
+    let mut database = place.database(None).await?;
+    let report = database
+        .dry_run(&place.migrations)
+        .await
+        .map_err(|error| Failure::of(error.exit(), &error))?;
+    console.result("dry_run", &report, || report.to_string());
+    Ok(report.exit())
+}
+
+async fn apply(place: &Place, console: &Console) -> Result<Exit, Failure> {
+    let run = RunId::generate();
+    let mut database = place.database(Some(&run)).await?;
+    let ran = database
+        .apply(&place.migrations, None, &mut |progress| console.life(&progress.to_string()))
+        .await
+        .map_err(|error| Failure::of(error.exit(), &error))?;
+    place.record(&run, &ran, false).await?;
+    console.result("applied", &ran, || match ran.len() {
+        0 => "nothing to apply".into(),
+        _ => lines("applied", &ran),
+    });
+    Ok(Exit::Done)
+}
+
+fn lines(verb: &str, ran: &[Ran]) -> String {
+    ran.iter()
+        .map(|one| format!("{verb} {} in {}", one.id, seconds(one.duration)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+async fn status(place: &Place, console: &Console) -> Result<Exit, Failure> {
+    let mut database = place.database(None).await?;
+    let status = database
+        .status(&place.migrations)
+        .await
+        .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    console.result("status", &status, || describe(&status));
+    Ok(if status.problems.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn describe(status: &Status) -> String {
+    let mut lines = vec![status.database.clone()];
+    for one in &status.applied {
+        let by = one.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let at = one.at.strftime("%Y-%m-%d %H:%M:%S UTC");
+        lines.push(format!("  applied  {:<32} {at}{by}", one.id().to_string()));
+    }
+    lines.extend(status.pending.iter().map(|id| format!("  pending  {id}")));
+    lines.extend(status.problems.iter().map(|problem| format!("  PROBLEM  {problem}")));
+    lines.join("\n")
+}
+
+async fn roll_back(
+    place: &Place,
+    to: Option<&str>,
+    steps: Option<usize>,
+    accept_data_loss: bool,
+    console: &Console,
+) -> Result<Exit, Failure> {
+    let run = RunId::generate();
+    let mut database = place.database(Some(&run)).await?;
+    let to = match (to, steps) {
+        (Some(text), _) => {
+            MigrationId::parse_version(text).map_err(|error| Failure::of(Exit::Usage, &error))?
+        }
+        (None, steps) => {
+            let mut applied: Vec<_> = database
+                .applied()
+                .await
+                .map_err(|error| Failure::of(Exit::Failed, &error))?
+                .into_iter()
+                .map(|one| one.version)
+                .collect();
+            applied.sort_unstable_by(|a, b| b.cmp(a));
+            applied.get(steps.unwrap_or(0)).copied().unwrap_or(0)
+        }
+    };
+    let back = database
+        .rollback(to, accept_data_loss, &mut |progress| console.life(&progress.to_string()))
+        .await
+        .map_err(|error| Failure::of(error.exit(), &error))?;
+    place.record(&run, &back.ran, true).await?;
+    console.result("rolled_back", &back, || match back.ran.len() {
+        0 => "nothing was rolled back".into(),
+        _ => lines("rolled back", &back.ran),
+    });
+    match back.refused {
+        None => Ok(Exit::Done),
+        Some(refused) => Err(Failure {
+            message: format!(
+                "{} was not rolled back: that would lose {}\n  next: add --accept-data-loss if that is meant",
+                refused.id,
+                refused.losses.join(", ")
+            ),
+            exit: Exit::Refused,
+        }),
+    }
+}

@@ -1,0 +1,40 @@
+//! `rollout status`.
+
+use liftlock_model::Exit;
+use liftlock_rollout::Colour;
+
+use crate::cli::Rollout;
+use crate::commands::Top;
+use crate::connect;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Prints what runs on which colour, and where traffic goes.
+pub(crate) async fn run(top: &Top, command: Rollout, console: &Console) -> Result<Exit, Failure> {
+    let Rollout::Status { env } = command;
+    let site = connect::site(top, top.environment(&env)?, console).await?;
+    for (service, target) in &site.targets {
+        let live = target
+            .live()
+            .await
+            .map_err(|error| Failure::of(connect::target_exit(&error), &error))?;
+        let value = serde_json::json!({ "environment": env, "service": service, "live": live });
+        console.result("service", &value, || {
+            let mut lines =
+                vec![format!("{service}: {}; test listener: {}", live.weights, live.test)];
+            for colour in Colour::BOTH {
+                let state = live.colour(colour);
+                let revision = state
+                    .task_definition
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), ToString::to_string);
+                lines.push(format!("  {:<6} {revision:<28} {}", colour.as_str(), state.summary()));
+                lines.extend(
+                    state.stopped.iter().take(2).map(|why| format!("         stopped: {why}")),
+                );
+            }
+            lines.join("\n")
+        });
+    }
+    Ok(Exit::Done)
+}

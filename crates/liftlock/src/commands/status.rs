@@ -1,0 +1,89 @@
+//! `status`.
+
+use liftlock_environment::Environment;
+use liftlock_ledger::projection;
+use liftlock_model::{EnvName, Exit, Record};
+
+use crate::cli::Status;
+use crate::commands::Top;
+use crate::connect;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Prints, from the ledger, what serves where and what is going on. It asks nothing else: it works when all else is down.
+pub(crate) async fn run(top: &Top, ask: &Status, console: &Console) -> Result<Exit, Failure> {
+    let names = match &ask.env {
+        Some(name) => vec![name.clone()],
+        None => Environment::list(&top.root)?,
+    };
+    for name in names {
+        one(top, &name, console).await?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure> {
+    let environment = top.environment(name)?;
+    let Some(ledger) = connect::existing_ledger(top, &environment).await? else {
+        console.result("status", &serde_json::json!({ "environment": name }), || {
+            format!("{name:<12} nothing has been deployed yet")
+        });
+        return Ok(());
+    };
+    let entries = liftlock_promote::history(&ledger)
+        .await
+        .map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let current = projection::current(&entries, name);
+    let holder = ledger.holder(name).await.map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let unfinished = projection::unfinished(&entries, name);
+    let last = projection::deployments(&entries, Some(name)).pop();
+    let value = serde_json::json!({
+        "environment": name,
+        "current": current,
+        "last": last.as_ref().map(|last| &last.deployment),
+        "holder": holder.as_ref().map(|lease| serde_json::json!({
+            "run": lease.run, "actor": lease.actor, "since": lease.since, "expires": lease.expires })),
+        "unfinished": unfinished,
+    });
+    console.result("status", &value, || {
+        let mut lines = vec![match &current {
+            Some(one) => format!(
+                "{name:<12} {} ({}) since {} by {}",
+                one.version,
+                one.release,
+                one.finished.strftime("%Y-%m-%d %H:%M:%S UTC"),
+                one.actor
+            ),
+            None => format!("{name:<12} nothing has been deployed yet"),
+        }];
+        if let Some(last) = last
+            .filter(|last| last.deployment.status != liftlock_model::DeploymentStatus::Succeeded)
+        {
+            lines.push(format!(
+                "{:<12} last: {} {}",
+                "", last.deployment.version, last.deployment.status
+            ));
+        }
+        match (&unfinished, &holder) {
+            (Some(run), Some(lease)) => {
+                let at = projection::run(&entries, run)
+                    .and_then(|view| view.records.iter().rev().find_map(Record::step).cloned())
+                    .map(|step| format!(" at {step}"))
+                    .unwrap_or_default();
+                lines.push(format!(
+                    "{:<12} {run} by {}{at}; lease until {}",
+                    "", lease.actor, lease.expires
+                ));
+            }
+            (Some(run), None) => lines.push(format!(
+                "{:<12} {run} was interrupted\n{:<12} next: {} promote --env {name} --resume",
+                "",
+                "",
+                console.program()
+            )),
+            _ => {}
+        }
+        lines.join("\n")
+    });
+    Ok(())
+}

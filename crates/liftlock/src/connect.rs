@@ -1,0 +1,179 @@
+//! Connects an environment to its real parts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use liftlock_aws::{Alarms, Clients, Credentials, EcsTarget, RdsSnapshots};
+use liftlock_environment::Environment;
+use liftlock_environment::config::Engine;
+use liftlock_ledger::{Ledger, Location};
+use liftlock_model::Exit;
+use liftlock_probe::Prober;
+use liftlock_promote::{AlarmBoard, Infrastructure, Ringing, Site, TerraformInfrastructure};
+use liftlock_rollout::{Target, TargetError, TargetErrorKind};
+
+use crate::commands::Top;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::secrets::Secrets;
+use crate::{local, stage};
+
+/// Where Liftlock keeps its own files of an environment.
+pub(crate) fn work(top: &Top, environment: &Environment) -> PathBuf {
+    top.state().join(environment.name.as_str())
+}
+
+/// Where the stage of an environment lives.
+pub(crate) fn stage_directory(top: &Top, environment: &Environment) -> PathBuf {
+    work(top, environment).join("stage")
+}
+
+/// The environment with its real parts. The local environment is started if it does not run.
+pub(crate) async fn site(
+    top: &Top,
+    environment: Environment,
+    console: &Console,
+) -> Result<Site, Failure> {
+    let (ledger, location) = ledger(top, &environment).await?;
+    let stage_directory = stage_directory(top, &environment);
+    let work = work(top, &environment);
+    std::fs::create_dir_all(&work)
+        .map_err(|error| Failure::usage(format!("{}: {error}", work.display())))?;
+    let aws = environment.config.aws.clone();
+    let (clients, infrastructure): (Clients, Box<dyn Infrastructure>) = match environment
+        .config
+        .infrastructure
+        .engine
+    {
+        Engine::Stage => {
+            let running = local::start(&environment, &stage_directory, console).await?;
+            let credentials = Credentials::Static {
+                access_key: running.access_key.clone(),
+                secret: running.secret_key.clone(),
+            };
+            let clients = Clients::connect(&aws, Some(&running.endpoint), credentials).await;
+            let maker = stage::StageInfrastructure::new(&environment, &stage_directory);
+            (clients.map_err(|error| Failure::of(Exit::Authentication, &error))?, Box::new(maker))
+        }
+        Engine::Terraform | Engine::Tofu => {
+            let clients = Clients::connect(&aws, None, Credentials::Chain)
+                .await
+                .map_err(|error| Failure::of(Exit::Authentication, &error))?;
+            let maker = TerraformInfrastructure::new(&environment, &work.join("terraform"));
+            (clients, Box::new(maker))
+        }
+    };
+    let prefix = environment.prefix();
+    let targets: BTreeMap<_, Box<dyn Target>> = environment
+        .services_in_order()
+        .into_iter()
+        .map(|(name, _)| {
+            let target: Box<dyn Target> = Box::new(EcsTarget::new(&clients, &prefix, name));
+            (name.clone(), target)
+        })
+        .collect();
+    Ok(Site {
+        targets,
+        snapshots: Box::new(RdsSnapshots::new(&clients)),
+        alarms: Box::new(Board { alarms: Alarms::new(&clients), prefix }),
+        secrets: Box::new(Secrets::with_clients(aws, stage_directory, clients)),
+        prober: Prober::new().map_err(|error| Failure::of(Exit::Failed, &error))?,
+        actor: top.actor.clone(),
+        environment,
+        ledger,
+        location,
+        infrastructure,
+        work,
+    })
+}
+
+/// CloudWatch's alarms of one environment.
+struct Board {
+    alarms: Alarms,
+    prefix: String,
+}
+
+#[async_trait]
+impl AlarmBoard for Board {
+    async fn ringing(&self) -> Result<Vec<Ringing>, String> {
+        let alarms = self.alarms.in_alarm(&self.prefix).await.map_err(|error| error.to_string())?;
+        Ok(alarms
+            .into_iter()
+            .map(|alarm| Ringing { name: alarm.name, reason: alarm.reason })
+            .collect())
+    }
+}
+
+/// An environment's ledger. The local environment has one of its own: what is rehearsed there is nobody's history.
+pub(crate) async fn ledger(
+    top: &Top,
+    environment: &Environment,
+) -> Result<(Ledger, Location), Failure> {
+    let location = location(top, environment).await?;
+    Ok((Ledger::open(&location).await?, location))
+}
+
+/// An environment's ledger, unless it would have to be made first.
+pub(crate) async fn existing_ledger(
+    top: &Top,
+    environment: &Environment,
+) -> Result<Option<Ledger>, Failure> {
+    let location = location(top, environment).await?;
+    if matches!(&location, Location::Sqlite(path) if !path.exists()) {
+        return Ok(None);
+    }
+    Ok(Some(Ledger::open(&location).await?))
+}
+
+/// The ledger that the environments other than the local one share.
+pub(crate) async fn shared_ledger(top: &Top) -> Result<Ledger, Failure> {
+    for name in Environment::list(&top.root)? {
+        let environment = top.environment(&name)?;
+        if environment.config.infrastructure.engine != Engine::Stage {
+            return Ok(ledger(top, &environment).await?.0);
+        }
+    }
+    Err(Failure::usage(
+        "there is no environment but local ones; their releases are made by `promote`",
+    ))
+}
+
+/// Each ledger that exists, once.
+pub(crate) async fn all_ledgers(top: &Top) -> Result<Vec<Ledger>, Failure> {
+    let mut ledgers: Vec<Ledger> = Vec::new();
+    for name in Environment::list(&top.root)? {
+        let environment = top.environment(&name)?;
+        if let Some(ledger) = existing_ledger(top, &environment).await?
+            && ledgers.iter().all(|other| other.place() != ledger.place())
+        {
+            ledgers.push(ledger);
+        }
+    }
+    Ok(ledgers)
+}
+
+async fn location(top: &Top, environment: &Environment) -> Result<Location, Failure> {
+    let is_stage = environment.config.infrastructure.engine == Engine::Stage;
+    match &environment.config.ledger.url {
+        Some(source) => {
+            let secrets =
+                Secrets::new(environment.config.aws.clone(), stage_directory(top, environment));
+            let url = liftlock_environment::secret(source, environment.root(), &secrets)
+                .await
+                .map_err(|error| Failure::of(error.exit(), &error))?;
+            Ok(Location::Postgres(url))
+        }
+        None if is_stage => Ok(Location::Sqlite(work(top, environment).join("ledger.db"))),
+        None => Ok(Location::Sqlite(top.state().join("ledger.db"))),
+    }
+}
+
+/// The exit code of a target that could not be asked.
+pub(crate) fn target_exit(error: &TargetError) -> Exit {
+    match error.kind() {
+        TargetErrorKind::Authentication => Exit::Authentication,
+        TargetErrorKind::NotFound => Exit::Usage,
+        TargetErrorKind::Transient | TargetErrorKind::Other => Exit::Failed,
+    }
+}

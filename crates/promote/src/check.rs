@@ -1,0 +1,104 @@
+//! One look at the running application: its health contract, its database, its smoke requests, its alarms.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use liftlock_environment::config::Smoke;
+use liftlock_model::Verdict;
+use liftlock_probe::DatabaseState;
+use liftlock_rollout::{Check, Observation, Requests, Urls};
+use liftlock_saga::StepError;
+
+use crate::site::Site;
+
+/// Looks at the new version, and from the last step on at what users see too.
+pub(crate) struct LiveCheck<'a> {
+    site: &'a Site,
+    urls: Urls,
+    /// Whether all traffic is on the new version, so that what users see is the new version.
+    whole: bool,
+    /// Alarms that rang before: they say nothing about the new version.
+    known: BTreeSet<String>,
+    /// Requests without a body are safe to repeat at every look.
+    safe: Vec<Smoke>,
+}
+
+impl<'a> LiveCheck<'a> {
+    pub(crate) async fn new(site: &'a Site, urls: Urls, share: u8) -> Result<Self, StepError> {
+        // An alarm board that cannot be read is no reason to call a release bad: the looks say that it is unknown.
+        let known = site.alarms.ringing().await.unwrap_or_default();
+        let safe = site
+            .environment
+            .config
+            .probes
+            .smoke
+            .iter()
+            .filter(|smoke| is_safe(smoke))
+            .cloned()
+            .collect();
+        Ok(Self {
+            site,
+            urls,
+            whole: share == 100,
+            known: known.into_iter().map(|alarm| alarm.name).collect(),
+            safe,
+        })
+    }
+}
+
+/// GET and HEAD are safe methods (RFC 9110, section 9.2.1).
+fn is_safe(smoke: &Smoke) -> bool {
+    matches!(smoke, Smoke::Http { method, body: None, .. } if matches!(method.as_str(), "GET" | "HEAD"))
+}
+
+#[async_trait]
+impl Check for LiveCheck<'_> {
+    async fn look(&self) -> Observation {
+        let timeout = self.site.environment.config.probes.timeout.duration();
+        let prober = &self.site.prober;
+        let mut bad = Vec::new();
+
+        let health = prober.health(&self.urls.test, timeout).await;
+        let mut healthy = health.ok;
+        if !health.ok {
+            bad.push(format!("{}: {}", self.urls.test, health.detail));
+        }
+        if self.whole {
+            let users = prober.health(&self.urls.production, timeout).await;
+            healthy &= users.ok;
+            if !users.ok {
+                bad.push(format!("{}: {}", self.urls.production, users.detail));
+            }
+        }
+        let database = match prober.deep_health(&self.urls.test, timeout).await.database {
+            DatabaseState::Reachable => Some(true),
+            DatabaseState::Unreachable => {
+                bad.push("the application does not reach its database".into());
+                Some(false)
+            }
+            DatabaseState::Unknown => None,
+        };
+        let report =
+            prober.smoke(&self.safe, Some(&self.urls.test), None, timeout, &mut |_| {}).await;
+        let errors = report.results.iter().filter(|result| result.verdict == Verdict::Fail);
+        bad.extend(errors.clone().map(|result| format!("{}: {}", result.name, result.detail)));
+        let requests =
+            Requests { total: report.results.len() as u64, errors: errors.count() as u64 };
+
+        match self.site.alarms.ringing().await {
+            Ok(alarms) => {
+                for alarm in alarms.into_iter().filter(|alarm| !self.known.contains(&alarm.name)) {
+                    healthy = false;
+                    bad.push(format!("alarm {}: {}", alarm.name, alarm.reason));
+                }
+            }
+            Err(error) => bad.push(format!("alarms unknown: {error}")),
+        }
+        Observation {
+            health: Some(healthy),
+            requests: Some(requests),
+            database,
+            detail: (!bad.is_empty()).then(|| bad.join("; ")),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Which steps a promotion or a rollback takes, in which order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use liftlock_model::{Fingerprint, RunKind, ServiceName};
+use liftlock_saga::{Handle, Saga};
+use tokio::sync::Mutex;
+
+use crate::rig::Rig;
+use crate::steps::Frame;
+use crate::steps::database::{Migrate, RollBackSchema, TakeSnapshot};
+use crate::steps::infrastructure::{ApplyInfrastructure, PlanInfrastructure};
+use crate::steps::look::{Bake, Listener, Looking, SeenServing, SmokeTest};
+use crate::steps::rollout::{LowerOld, RaiseIdle, Register};
+use crate::steps::traffic::{Chosen, PointTest, Shift};
+
+/// The option of a rollback that keeps the newer schema.
+pub(crate) const KEEP_SCHEMA: &str = "keep-schema";
+/// The option of a rollback that may lose data.
+pub(crate) const ACCEPT_DATA_LOSS: &str = "accept-data-loss";
+
+/// The steps of a run of this kind.
+pub(crate) fn saga<'a>(kind: RunKind, options: &[String], frame: Frame<'a>) -> Saga<'a> {
+    match kind {
+        RunKind::Rollback => rollback(frame, options),
+        _ => promotion(frame),
+    }
+}
+
+/// What a run's journal must agree with: what moves, where, how, and by which steps.
+pub(crate) fn fingerprint(
+    kind: RunKind,
+    options: &[String],
+    frame: &Frame<'_>,
+    saga: &Saga<'_>,
+) -> Fingerprint {
+    let previous = frame.previous.map(|release| &release.id);
+    let environment = frame.site.environment.fingerprint();
+    Fingerprint::of(&(
+        kind,
+        options,
+        &frame.release.id,
+        previous,
+        frame.previous_bundle,
+        environment,
+        saga.plan(),
+    ))
+}
+
+fn promotion(frame: Frame<'_>) -> Saga<'_> {
+    let mut saga = Saga::new();
+    let rig = Rig::from_environment();
+    let planned = saga.push(rig.step(PlanInfrastructure(frame)));
+    saga.push(rig.step(ApplyInfrastructure { frame, planned, again: Mutex::new(None) }));
+    if let Some(database) = &frame.site.environment.config.database {
+        if let Some(snapshot) = &database.snapshot {
+            saga.push(rig.step(TakeSnapshot { frame, snapshot }));
+        }
+        saga.push(rig.step(Migrate(frame)));
+    }
+    let chosen = raise(&mut saga, &rig, frame);
+    for wave in waves(frame) {
+        shift(&mut saga, &rig, frame, &chosen, &wave);
+    }
+    settle(&mut saga, &rig, frame, chosen);
+    saga
+}
+
+/// The application first, straight to all traffic, since what serves now is what has to go; then the schema, which the
+/// newer release may still need while it serves.
+fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
+    let mut saga = Saga::new();
+    let rig = Rig::from_environment();
+    let chosen = raise(&mut saga, &rig, frame);
+    let shares = chosen.keys().map(|service| (service.clone(), 100)).collect();
+    let wave = Wave { number: 1, shares, bake: Duration::ZERO, last: true };
+    shift(&mut saga, &rig, frame, &chosen, &wave);
+    let keeps = options.iter().any(|option| option == KEEP_SCHEMA);
+    if frame.site.environment.config.database.is_some() && !keeps {
+        let accept_data_loss = options.iter().any(|option| option == ACCEPT_DATA_LOSS);
+        saga.push(rig.step(RollBackSchema { frame, accept_data_loss }));
+        let name = "rollout/smoke-after-schema".to_owned();
+        saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Production })));
+    }
+    settle(&mut saga, &rig, frame, chosen);
+    saga
+}
+
+type ChosenColours = BTreeMap<ServiceName, Handle<Chosen>>;
+
+/// All services are raised and tested before the first user meets any of them.
+fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> ChosenColours {
+    let services: Vec<_> = frame
+        .site
+        .environment
+        .services_in_order()
+        .into_iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    let mut chosen = BTreeMap::new();
+    for service in &services {
+        let registered = saga.push(rig.step(Register { frame, service: service.clone() }));
+        let colour = saga.push(rig.step(PointTest { frame, service: service.clone() }));
+        chosen.insert(service.clone(), colour.clone());
+        saga.push(rig.step(RaiseIdle {
+            frame,
+            service: service.clone(),
+            registered,
+            chosen: colour,
+        }));
+    }
+    let name = "rollout/smoke-before-traffic".to_owned();
+    saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Test })));
+    chosen
+}
+
+/// One step of traffic, of all services.
+struct Wave {
+    number: usize,
+    shares: Vec<(ServiceName, u8)>,
+    bake: Duration,
+    last: bool,
+}
+
+/// The services' steps side by side; a service with fewer steps is done earlier.
+fn waves(frame: Frame<'_>) -> Vec<Wave> {
+    let services = frame.site.environment.services_in_order();
+    let count = services.iter().map(|(_, service)| service.rollout.steps.len()).max().unwrap_or(0);
+    (0..count)
+        .map(|index| {
+            let last = index + 1 == count;
+            let shares = services
+                .iter()
+                .filter_map(|(name, service)| {
+                    Some(((*name).clone(), *service.rollout.steps.get(index)?))
+                })
+                .collect();
+            let bakes = services.iter().map(|(_, service)| {
+                if last {
+                    service.rollout.bake.duration()
+                } else {
+                    service.rollout.step_bake.duration()
+                }
+            });
+            Wave { number: index + 1, shares, bake: bakes.max().unwrap_or_default(), last }
+        })
+        .collect()
+}
+
+fn shift<'a>(
+    saga: &mut Saga<'a>,
+    rig: &Rig,
+    frame: Frame<'a>,
+    chosen: &ChosenColours,
+    wave: &Wave,
+) {
+    for (service, share) in &wave.shares {
+        let Some(chosen) = chosen.get(service) else { continue };
+        let step = Shift { frame, service: service.clone(), chosen: chosen.clone(), share: *share };
+        saga.push(rig.step(step));
+    }
+    let share = wave.shares.iter().map(|(_, share)| *share).max().unwrap_or(100);
+    let listener = if wave.last { Listener::Production } else { Listener::Test };
+    let name = format!("rollout/wave-{}/smoke", wave.number);
+    saga.push(rig.step(Looking(SmokeTest { frame, name, listener })));
+    if wave.bake > Duration::ZERO {
+        let name = format!("rollout/wave-{}/bake", wave.number);
+        saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share })));
+    }
+}
+
+fn settle<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, chosen: ChosenColours) {
+    saga.push(rig.step(Looking(SeenServing { frame, chosen: chosen.clone() })));
+    for (service, chosen) in chosen {
+        saga.push(rig.step(LowerOld { frame, service, chosen }));
+    }
+}

@@ -1,0 +1,113 @@
+//! An environment with its real parts: everything that a run acts on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use liftlock_environment::{Environment, SecretStore};
+use liftlock_ledger::{Ledger, Location};
+use liftlock_migrate::snapshot::Snapshots;
+use liftlock_model::{Actor, RunId, ServiceName};
+use liftlock_probe::Prober;
+use liftlock_rollout::Target;
+use liftlock_saga::{StepError, StepErrorKind};
+use secrecy::SecretString;
+
+use crate::failure;
+use crate::infrastructure::Infrastructure;
+
+/// An environment with its real parts.
+pub struct Site {
+    /// What its files say.
+    pub environment: Environment,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Where the ledger is.
+    pub location: Location,
+    /// Who makes its infrastructure.
+    pub infrastructure: Box<dyn Infrastructure>,
+    /// Each service's traffic and tasks.
+    pub targets: BTreeMap<ServiceName, Box<dyn Target>>,
+    /// The database's snapshots.
+    pub snapshots: Box<dyn Snapshots>,
+    /// Alarms of the environment.
+    pub alarms: Box<dyn AlarmBoard>,
+    /// Where secrets come from.
+    pub secrets: Box<dyn SecretStore>,
+    /// Asks the running application.
+    pub prober: Prober,
+    /// Who runs this.
+    pub actor: Actor,
+    /// A private directory for files of runs: saved plans, unpacked releases.
+    pub work: PathBuf,
+}
+
+/// An alarm that rings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ringing {
+    /// Its name.
+    pub name: String,
+    /// Why, as the alarm itself says.
+    pub reason: String,
+}
+
+/// Shows which alarms of the environment ring.
+#[async_trait::async_trait]
+pub trait AlarmBoard: Send + Sync {
+    /// The alarms in state ALARM now.
+    async fn ringing(&self) -> Result<Vec<Ringing>, String>;
+}
+
+impl Site {
+    /// The database's URL, read from its source now: it may not exist before the infrastructure does.
+    pub async fn database_url(&self) -> Result<SecretString, StepError> {
+        let Some(database) = &self.environment.config.database else {
+            return Err(StepError::new(
+                StepErrorKind::Configuration,
+                format!("environment {} has no [database]", self.environment.name),
+            ));
+        };
+        liftlock_environment::secret(&database.url, self.environment.root(), self.secrets.as_ref())
+            .await
+            .map_err(failure::secret)
+    }
+
+    /// A connection for migrations.
+    pub async fn migrations_database(
+        &self,
+        run: Option<&RunId>,
+    ) -> Result<liftlock_migrate::Database, StepError> {
+        let url = self.database_url().await?;
+        let migrations = self
+            .environment
+            .config
+            .database
+            .as_ref()
+            .map(|d| d.migrations.clone())
+            .unwrap_or_default();
+        let settings = liftlock_migrate::Settings {
+            lock_timeout: migrations.lock_timeout.duration(),
+            statement_timeout: migrations.statement_timeout.duration(),
+            wait: migrations.wait.duration(),
+            actor: self.actor.clone(),
+            run: run.cloned(),
+        };
+        liftlock_migrate::Database::connect(&url, settings).await.map_err(failure::connect)
+    }
+
+    /// A service's target.
+    pub fn target(&self, service: &ServiceName) -> Result<&dyn Target, StepError> {
+        self.targets.get(service).map(AsRef::as_ref).ok_or_else(|| {
+            StepError::new(
+                StepErrorKind::Configuration,
+                format!("environment {} has no service {service}", self.environment.name),
+            )
+        })
+    }
+}
+
+impl Site {
+    /// Where users reach the application.
+    pub async fn url(&self) -> Result<url::Url, StepError> {
+        crate::steps::urls(self).await.map(|urls| urls.production)
+    }
+}

@@ -1,0 +1,353 @@
+//! The database's snapshot and migrations.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use liftlock_environment::config;
+use liftlock_migrate::snapshot::{SnapshotRequest, SnapshotState, take};
+use liftlock_migrate::{Migrations, Ran};
+use liftlock_model::{Event, Left, Release, Reversal, StepPlan};
+use liftlock_saga::{Context, Done, Probe, Step, StepError, StepErrorKind, Undone};
+use serde::{Deserialize, Serialize};
+
+use super::{Frame, step_plan};
+use crate::failure;
+
+/// Takes a snapshot of the database before anything touches it.
+pub(crate) struct TakeSnapshot<'a> {
+    pub frame: Frame<'a>,
+    pub snapshot: &'a config::Snapshot,
+}
+
+impl TakeSnapshot<'_> {
+    fn id(&self) -> String {
+        format!("{}-{}", self.frame.site.environment.prefix(), self.frame.scribe.run())
+    }
+
+    fn request(&self) -> SnapshotRequest {
+        let days = SignedDuration::from_hours(24 * i64::from(self.snapshot.keep_days));
+        let until = Timestamp::now().checked_add(days).unwrap_or(Timestamp::MAX);
+        SnapshotRequest {
+            id: self.id(),
+            instance: self
+                .snapshot
+                .instance
+                .clone()
+                .unwrap_or_else(|| self.frame.site.environment.prefix()),
+            tags: BTreeMap::from([
+                ("liftlock:run".to_owned(), self.frame.scribe.run().to_string()),
+                ("liftlock:release".to_owned(), self.frame.release.id.to_string()),
+                ("liftlock:keep-until".to_owned(), until.strftime("%Y-%m-%d").to_string()),
+            ]),
+        }
+    }
+}
+
+#[async_trait]
+impl Step for TakeSnapshot<'_> {
+    type Before = ();
+    type Output = String;
+
+    fn plan(&self) -> StepPlan {
+        let instance =
+            self.snapshot.instance.clone().unwrap_or_else(|| self.frame.site.environment.prefix());
+        step_plan(
+            "database/snapshot",
+            format!("take a snapshot of {instance}, kept for {} days", self.snapshot.keep_days),
+            Reversal::Kept("a snapshot is the way back, and goes when its time is over".into()),
+        )
+    }
+
+    async fn observe(&self, _: &Context<'_>) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &Context<'_>, (): &()) -> Result<Done<String>, StepError> {
+        let site = self.frame.site;
+        let poll = site
+            .environment
+            .config
+            .services
+            .values()
+            .map(|service| service.rollout.poll.duration())
+            .min()
+            .unwrap_or(std::time::Duration::from_secs(5));
+        let on = |text: String| cx.life(&text);
+        let timeout = self.snapshot.timeout.duration();
+        take(site.snapshots.as_ref(), &self.request(), timeout, poll, &on, cx.cancelled())
+            .await
+            .map_err(failure::taking)?;
+        Ok(Done::new(self.id(), format!("{} is available", self.id())))
+    }
+
+    async fn probe(&self, _: &Context<'_>, (): &()) -> Result<Probe<String>, StepError> {
+        Ok(match self.frame.site.snapshots.state(&self.id()).await.map_err(failure::snapshot)? {
+            Some(SnapshotState::Available { .. }) => Probe::Done(Done::new(self.id(), "was taken")),
+            _ => Probe::NotDone,
+        })
+    }
+
+    async fn undo(
+        &self,
+        _: &Context<'_>,
+        (): &(),
+        _: Option<&String>,
+    ) -> Result<Undone, StepError> {
+        Ok(Undone::whole("kept"))
+    }
+}
+
+/// The newest migration that a database has; 0 for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SchemaVersion {
+    pub newest: i32,
+}
+
+pub(crate) async fn schema_version(frame: &Frame<'_>) -> Result<SchemaVersion, StepError> {
+    let mut database = frame.site.migrations_database(Some(frame.scribe.run())).await?;
+    let applied = database.applied().await.map_err(|error| StepError::from_error(&error))?;
+    Ok(SchemaVersion { newest: applied.iter().map(|one| one.version).max().unwrap_or(0) })
+}
+
+async fn read(frame: &Frame<'_>, release: &Release) -> Result<Migrations, StepError> {
+    let directory = frame.migrations_directory(release).await?;
+    Migrations::read(&directory)
+        .map_err(|error| StepError::of_kind(StepErrorKind::Configuration, &error))
+}
+
+async fn record(frame: &Frame<'_>, ran: &[Ran], rollback: bool) -> Result<(), StepError> {
+    for one in ran {
+        let milliseconds = u64::try_from(one.duration.as_millis()).unwrap_or(u64::MAX);
+        let event = Event::MigrationRan { id: one.id.clone(), rollback, milliseconds };
+        frame.scribe.write(event).await.map_err(|error| StepError::from_error(&error))?;
+    }
+    Ok(())
+}
+
+/// Applies the release's migrations that the database does not have yet.
+pub(crate) struct Migrate<'a>(pub Frame<'a>);
+
+#[async_trait]
+impl Step for Migrate<'_> {
+    type Before = SchemaVersion;
+    type Output = SchemaVersion;
+
+    fn plan(&self) -> StepPlan {
+        let stamps = &self.0.release.content.migrations;
+        let upto = stamps.last().map_or_else(|| "none".to_owned(), |stamp| stamp.id.to_string());
+        let undo = "run the rollback scripts of what this run applied, newest first, where that loses no data";
+        let mut plan = step_plan(
+            "database/migrate",
+            format!(
+                "apply the migrations up to {upto} that are not applied yet, each in one transaction"
+            ),
+            Reversal::Undo(undo.into()),
+        );
+        plan.details = stamps.iter().map(|stamp| stamp.id.to_string()).collect();
+        plan
+    }
+
+    async fn observe(&self, _: &Context<'_>) -> Result<SchemaVersion, StepError> {
+        schema_version(&self.0).await
+    }
+
+    async fn apply(
+        &self,
+        cx: &Context<'_>,
+        before: &SchemaVersion,
+    ) -> Result<Done<SchemaVersion>, StepError> {
+        let migrations = read(&self.0, self.0.release).await?;
+        let mut database = self.0.site.migrations_database(Some(self.0.scribe.run())).await?;
+        let ran = database
+            .apply(&migrations, None, &mut |progress| cx.life(&progress.to_string()))
+            .await
+            .map_err(failure::apply)?;
+        record(&self.0, &ran, false).await?;
+        let after = schema_version(&self.0).await?;
+        let note = match ran.len() {
+            0 => format!("nothing to apply: the schema is at V{:04}", after.newest),
+            n => format!(
+                "applied {n}: the schema went from V{:04} to V{:04}",
+                before.newest, after.newest
+            ),
+        };
+        Ok(Done::new(after, note))
+    }
+
+    async fn probe(
+        &self,
+        _: &Context<'_>,
+        _: &SchemaVersion,
+    ) -> Result<Probe<SchemaVersion>, StepError> {
+        let now = schema_version(&self.0).await?;
+        let wanted = self
+            .0
+            .release
+            .content
+            .migrations
+            .iter()
+            .map(|stamp| stamp.id.version)
+            .max()
+            .unwrap_or(0);
+        // What is missing is applied; what is there is in the history and is not run again.
+        if now.newest < wanted {
+            return Ok(Probe::NotDone);
+        }
+        Ok(Probe::Done(Done::new(now, format!("was applied: the schema is at V{:04}", now.newest))))
+    }
+
+    async fn undo(
+        &self,
+        cx: &Context<'_>,
+        before: &SchemaVersion,
+        _: Option<&SchemaVersion>,
+    ) -> Result<Undone, StepError> {
+        let mut database = self.0.site.migrations_database(Some(self.0.scribe.run())).await?;
+        let back = database
+            .rollback(before.newest, false, &mut |progress| cx.life(&progress.to_string()))
+            .await
+            .map_err(failure::rollback)?;
+        record(&self.0, &back.ran, true).await?;
+        let Some(refused) = back.refused else {
+            return Ok(Undone::whole(match back.ran.len() {
+                0 => "no migration had been applied".into(),
+                n => format!("rolled back {n}: the schema is at V{:04} again", before.newest),
+            }));
+        };
+        let environment = &self.0.site.environment.name;
+        let left = Left {
+            what: format!(
+                "{} stays applied: its rollback would lose {}",
+                refused.id,
+                refused.losses.join(", ")
+            ),
+            command: format!(
+                "liftlock migrate rollback --env {environment} --to V{:04} --accept-data-loss",
+                before.newest
+            ),
+        };
+        Ok(Undone {
+            left: vec![left],
+            note: format!("rolled back {}, kept {}", back.ran.len(), refused.id),
+        })
+    }
+}
+
+/// Takes the schema back to what an earlier release knows.
+pub(crate) struct RollBackSchema<'a> {
+    pub frame: Frame<'a>,
+    pub accept_data_loss: bool,
+}
+
+impl RollBackSchema<'_> {
+    fn wanted(&self) -> i32 {
+        self.frame
+            .release
+            .content
+            .migrations
+            .iter()
+            .map(|stamp| stamp.id.version)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+#[async_trait]
+impl Step for RollBackSchema<'_> {
+    type Before = SchemaVersion;
+    type Output = SchemaVersion;
+
+    fn plan(&self) -> StepPlan {
+        let loss = if self.accept_data_loss {
+            "also where that loses data"
+        } else {
+            "unless that loses data"
+        };
+        step_plan(
+            "database/roll-back",
+            format!(
+                "take the schema back to V{:04}, which the release knows, {loss}",
+                self.wanted()
+            ),
+            Reversal::Undo("apply those migrations again".into()),
+        )
+    }
+
+    async fn observe(&self, _: &Context<'_>) -> Result<SchemaVersion, StepError> {
+        schema_version(&self.frame).await
+    }
+
+    async fn apply(
+        &self,
+        cx: &Context<'_>,
+        before: &SchemaVersion,
+    ) -> Result<Done<SchemaVersion>, StepError> {
+        if before.newest <= self.wanted() {
+            return Ok(Done::new(
+                *before,
+                format!("the schema is at V{:04} already", before.newest),
+            ));
+        }
+        let mut database =
+            self.frame.site.migrations_database(Some(self.frame.scribe.run())).await?;
+        let back = database
+            .rollback(self.wanted(), self.accept_data_loss, &mut |progress| {
+                cx.life(&progress.to_string())
+            })
+            .await
+            .map_err(failure::rollback)?;
+        record(&self.frame, &back.ran, true).await?;
+        if let Some(refused) = back.refused {
+            return Err(StepError::new(
+                StepErrorKind::Failed,
+                format!("rolling back {} would lose {}", refused.id, refused.losses.join(", ")),
+            )
+            .hint(
+                "run it again with --keep-schema (the older release then runs on the newer schema) or with \
+                 --accept-data-loss",
+            ));
+        }
+        let after = schema_version(&self.frame).await?;
+        Ok(Done::new(
+            after,
+            format!("the schema went from V{:04} to V{:04}", before.newest, after.newest),
+        ))
+    }
+
+    async fn probe(
+        &self,
+        _: &Context<'_>,
+        _: &SchemaVersion,
+    ) -> Result<Probe<SchemaVersion>, StepError> {
+        let now = schema_version(&self.frame).await?;
+        if now.newest > self.wanted() {
+            return Ok(Probe::NotDone);
+        }
+        Ok(Probe::Done(Done::new(now, format!("the schema is at V{:04}", now.newest))))
+    }
+
+    async fn undo(
+        &self,
+        cx: &Context<'_>,
+        before: &SchemaVersion,
+        _: Option<&SchemaVersion>,
+    ) -> Result<Undone, StepError> {
+        let Some(previous) = self.frame.previous else {
+            return Ok(Undone::whole("nothing served before"));
+        };
+        let migrations = read(&self.frame, previous).await?;
+        let mut database =
+            self.frame.site.migrations_database(Some(self.frame.scribe.run())).await?;
+        let ran = database
+            .apply(&migrations, Some(before.newest), &mut |progress| cx.life(&progress.to_string()))
+            .await
+            .map_err(failure::apply)?;
+        record(&self.frame, &ran, false).await?;
+        Ok(Undone::whole(format!(
+            "applied {} again: the schema is at V{:04}",
+            ran.len(),
+            before.newest
+        )))
+    }
+}
