@@ -34,6 +34,7 @@ FEWEST_FAILURES = 3
 # A target that was taken out still answers what it was asked before.
 DRAIN = 1.0
 STOP = 5.0
+LINGER = 5.0
 DIE_WITH_PARENT = 1
 
 
@@ -160,10 +161,15 @@ class Hands:
                 f"ECS deployment {deployment['id']} completed."
             )
             deployment["updatedAt"] = utcnow()
-            service.deployments = [deployment]
             watched.proven = service.task_definition
         elif deployment["rolloutState"] == "IN_PROGRESS":
             self._break(service, deployment, watched, wanted)
+        if deployment["rolloutState"] == "COMPLETED":
+            service.deployments = [
+                entry
+                for entry in service.deployments
+                if entry is deployment or lingers(entry)
+            ]
 
     def _break(self, service, deployment, watched, wanted):
         if deployment["failedTasks"] < max(FEWEST_FAILURES, -(-wanted // 2)):
@@ -349,6 +355,13 @@ class Hands:
                 with self.lock:
                     del self.listeners[arn]
                 opened.close()
+
+
+def lingers(deployment):
+    """Whether a failed deployment is still listed: ECS shows it for a while after it was rolled back."""
+    if deployment["rolloutState"] != "FAILED":
+        return False
+    return (utcnow() - deployment["updatedAt"]).total_seconds() < LINGER
 
 
 def deploy(service):
