@@ -307,7 +307,7 @@ fn describe_groups(inner: &Inner, input: &Json) -> Result<Tree, Refusal> {
     let own: Vec<String> = group_names(topology).collect();
     let known = |name: &&str| own.iter().any(|own| own == name);
     let known_arn = |arn: &&str| own.iter().any(|own| topology.group_arn(own) == **arn);
-    if !names.iter().all(|name| known(name)) || !arns.iter().all(|arn| known_arn(arn)) {
+    if !names.iter().all(known) || !arns.iter().all(known_arn) {
         return Err(no_group());
     }
     let wanted = own.iter().filter(|name| {
