@@ -17,6 +17,8 @@ pub(crate) struct Table {
     /// Rows that this transaction has updated and deleted so far.
     pub(crate) updated: i64,
     pub(crate) deleted: i64,
+    /// Whether they are counted at all.
+    pub(crate) counted: bool,
 }
 
 /// A column.
@@ -41,7 +43,8 @@ pub(crate) type Catalog = BTreeMap<i64, Table>;
 /// to PostgreSQL, to this session alone, or to the migrations' own history.
 const TABLES: &str = "
     select c.oid::int8 as oid, format('%I.%I', n.nspname, c.relname) as name, c.relfilenode::int8 as file,
-           pg_stat_get_xact_tuples_updated(c.oid) as updated, pg_stat_get_xact_tuples_deleted(c.oid) as deleted
+           pg_stat_get_xact_tuples_updated(c.oid) as updated, pg_stat_get_xact_tuples_deleted(c.oid) as deleted,
+           current_setting('track_counts')::bool as counted
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind = 'r' and c.relpersistence <> 't'
       and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
@@ -65,6 +68,7 @@ pub(crate) async fn read(connection: &mut PgConnection) -> Result<Catalog, sqlx:
             columns: BTreeMap::new(),
             updated: row.try_get("updated")?,
             deleted: row.try_get("deleted")?,
+            counted: row.try_get("counted")?,
         };
         catalog.insert(row.try_get("oid")?, table);
     }
@@ -124,7 +128,8 @@ impl Changes {
             let retyped = old.columns.iter().any(|(number, column)| {
                 new.columns.get(number).is_some_and(|new| new.kind != column.kind)
             });
-            if old.file != new.file
+            if !new.counted
+                || old.file != new.file
                 || retyped
                 || (new.updated, new.deleted) != (old.updated, old.deleted)
             {

@@ -11,6 +11,7 @@ use crate::files::Migrations;
 use crate::history::{self, Applied};
 use crate::session::Watcher;
 use crate::settings::Settings;
+use crate::table_locks::LockRecorder;
 use crate::transaction::{PREPARE_SESSION, Workbench};
 use liftlock_model::MigrationId;
 
@@ -21,6 +22,8 @@ pub struct Database {
     pub(crate) settings: Settings,
     pub(crate) address: Address,
     pub(crate) url: SecretString,
+    /// Notes the locks of migrations, in a dry-run.
+    pub(crate) recorder: Option<LockRecorder>,
     pid: Option<i32>,
 }
 
@@ -60,7 +63,15 @@ impl Database {
         let address = Address::parse(url, &settings)?;
         let connection = address.connect().await?;
         let watcher = Watcher::new(address.clone());
-        Ok(Self { connection, watcher, settings, address, url: url.clone(), pid: None })
+        Ok(Self {
+            connection,
+            watcher,
+            settings,
+            address,
+            url: url.clone(),
+            recorder: None,
+            pid: None,
+        })
     }
 
     /// Host, port and database.
@@ -106,6 +117,7 @@ impl Database {
             connection: &mut self.connection,
             watcher: &mut self.watcher,
             settings: &self.settings,
+            recorder: self.recorder.as_mut(),
             place,
             pid: self.pid.unwrap_or_default(),
         })

@@ -12,6 +12,7 @@ use crate::files::Script;
 use crate::progress::{On, Progress};
 use crate::session::{Session, Watcher};
 use crate::settings::Settings;
+use crate::table_locks::LockRecorder;
 use crate::text::printable;
 
 /// The constraint that fails when a script commits.
@@ -40,6 +41,7 @@ pub(crate) struct Workbench<'a> {
     pub(crate) connection: &'a mut PgConnection,
     pub(crate) watcher: &'a mut Watcher,
     pub(crate) settings: &'a Settings,
+    pub(crate) recorder: Option<&'a mut LockRecorder>,
     pub(crate) place: &'a str,
     pub(crate) pid: i32,
 }
@@ -58,6 +60,18 @@ impl Workbench<'_> {
     pub(crate) async fn execute(&mut self, sql: impl Into<String>) -> Result<(), Failure> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&mut *self.connection).await;
         done.map(drop).map_err(|error| self.failed(&error))
+    }
+
+    /// Notes which tables are there, if somebody wants to know of the locks on them.
+    pub(crate) async fn record_begin(&mut self) -> Result<(), Failure> {
+        let Some(recorder) = self.recorder.as_mut() else { return Ok(()) };
+        recorder.begin(self.connection).await.map_err(|error| Failure::database(self.place, &error))
+    }
+
+    /// Notes which locks are held.
+    pub(crate) async fn record_end(&mut self) -> Result<(), Failure> {
+        let Some(recorder) = self.recorder.as_mut() else { return Ok(()) };
+        recorder.end(self.connection).await.map_err(|error| Failure::database(self.place, &error))
     }
 
     /// Begins a transaction with its limits.

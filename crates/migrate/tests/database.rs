@@ -5,5 +5,15 @@ mod support;
 
 #[path = "database/apply.rs"]
 mod apply;
+#[path = "database/connect.rs"]
+mod connect;
+#[path = "database/dry_run.rs"]
+mod dry_run;
+#[path = "database/locks.rs"]
+mod locks;
+#[path = "database/program.rs"]
+mod program;
+#[path = "database/refinery.rs"]
+mod refinery;
 #[path = "database/rollback.rs"]
 mod rollback;

@@ -68,19 +68,70 @@ pub async fn restore(
     run.await.map(drop).map_err(|error| with_path(error, from))
 }
 
-/// The SQL text that makes the database's schema (`pg_dump --schema-only`), within a time.
+/// The SQL text that makes the database's schema (`pg_dump --schema-only`) without the tables `except`, within a time.
 ///
 /// # Errors
 /// [`FilesError`] with the program's words.
 pub async fn schema(
     programs: &Programs,
     url: &SecretString,
+    except: &[&str],
     within: Duration,
 ) -> Result<String, FilesError> {
     let run = run_program(programs, "pg_dump", url, within, |command| {
         command.args(["--schema-only", "--no-owner", "--no-privileges"]);
+        command.args(except.iter().map(|table| format!("--exclude-table={table}")));
     });
     run.await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Copies the schema of one database into another, empty one, and the rows of the tables `rows_of`, within a time for each
+/// of the four programs that this takes. Gives what could not be copied, in the words of `pg_restore`: owners and
+/// extensions that the other database's user may not set, for example.
+///
+/// # Errors
+/// [`FilesError`] if the schema cannot be read, or the other database does not take it at all.
+pub async fn copy_schema(
+    programs: &Programs,
+    from: &SecretString,
+    to: &SecretString,
+    rows_of: &[&str],
+    within: Duration,
+) -> Result<Vec<String>, FilesError> {
+    let directory = tempfile::tempdir().map_err(|error| FilesError::Failed {
+        program: "pg_dump",
+        place: "a temporary directory".into(),
+        reason: error.to_string(),
+    })?;
+    let file = directory.path().join("schema");
+    let mut flags: Vec<Vec<String>> = vec![vec!["--schema-only".into()]];
+    if !rows_of.is_empty() {
+        let tables = rows_of.iter().map(|table| format!("--table={table}"));
+        flags.push(std::iter::once("--data-only".to_owned()).chain(tables).collect());
+    }
+    let mut notes = Vec::new();
+    for flags in flags {
+        let dump = run_program(programs, "pg_dump", from, within, |command| {
+            command.arg("--format=custom").arg("--file").arg(&file).args(&flags);
+        });
+        dump.await.map_err(|error| with_path(error, &file))?;
+        let restore = run_program(programs, "pg_restore", to, within, |command| {
+            command.arg(&file);
+        });
+        match restore.await {
+            // pg_restore goes on after a statement that fails, and says so at its end.
+            Err(FilesError::Failed { reason, .. })
+                if reason.contains("errors ignored on restore") =>
+            {
+                let errors = reason.lines().filter(|line| line.contains("error: could not"));
+                notes.extend(
+                    errors.map(|line| line.trim_start_matches("pg_restore: error: ").to_owned()),
+                );
+            }
+            other => other.map(drop)?,
+        }
+    }
+    Ok(notes)
 }
 
 async fn run_program(

@@ -14,6 +14,6 @@ mod target;
 
 pub use cluster::{Cluster, ClusterOptions, Presence};
 pub use error::ClusterError;
-pub use files::{FilesError, dump, restore, schema};
+pub use files::{FilesError, copy_schema, dump, restore, schema};
 pub use install::install_command;
 pub use programs::{NotFound, OLDEST, Programs};

@@ -61,7 +61,8 @@ async fn a_cluster_lives_through_start_stop_and_start() {
     liftlock_postgres::dump(&programs, &cluster.url("shop"), &dumped, within).await.unwrap();
     cluster.create_database("copy").await.unwrap();
     liftlock_postgres::restore(&programs, &cluster.url("copy"), &dumped, within).await.unwrap();
-    let schema = liftlock_postgres::schema(&programs, &cluster.url("copy"), within).await.unwrap();
+    let schema =
+        liftlock_postgres::schema(&programs, &cluster.url("copy"), &[], within).await.unwrap();
     assert!(schema.contains("PostgreSQL database dump"), "{schema}");
 }
 

@@ -288,3 +288,20 @@ async fn a_row_that_is_written_meanwhile_is_never_lost() {
         }
     }
 }
+
+/// Where the server does not count what a transaction deletes, every table is looked at.
+#[tokio::test]
+async fn a_loss_is_seen_without_the_servers_counters() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let mut other = session(database.url()).await;
+    let setup = format!(
+        "alter database {} set track_counts = off; create table u (id int); insert into u values (1), (2)",
+        database.name()
+    );
+    for statement in setup.split(';') {
+        execute(&mut other, statement).await;
+    }
+    apply(&database, &Files::new(&[("V0001__x", "select 1", "delete from u")])).await;
+    let back = connect(&database).await.rollback(0, false, &mut quiet).await.unwrap();
+    assert_eq!(back.refused.unwrap().losses, ["table u: 2 rows"]);
+}

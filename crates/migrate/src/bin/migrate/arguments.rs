@@ -1,0 +1,114 @@
+//! What the command line may say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+use liftlock_migrate::Settings;
+use liftlock_model::{Actor, MigrationId};
+
+/// Applies database migrations: V0001__name.sql with V0001__name.rollback.sql beside it, each in one transaction.
+///
+/// Ends with 0: done; 1: failed and taken back, or something to mend was found; 2: wrong usage or files, nothing was touched; 3: the
+/// database did not let us in; 6: a commit whose outcome is not known; 7: another run holds the database.
+#[derive(Debug, Parser)]
+#[command(name = "migrate", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) apply: Apply,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows what is applied and what is pending; changes nothing
+    Status,
+    /// Checks the files alone; needs no database
+    Check,
+    /// Rolls back, newest first, with the rollback scripts that the database keeps
+    Rollback {
+        /// The newest migration to keep, such as V0041; 0 keeps none
+        #[arg(long, value_name = "VERSION", value_parser = version)]
+        to: i32,
+        /// Also where that loses data
+        #[arg(long)]
+        accept_data_loss: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Tries what is pending for real on a throw-away copy of the schema: up, rollback, up again
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) dry_run: bool,
+    /// Goes no further than this migration, such as V0041
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    pub(crate) to: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The directory of the migrations
+    #[arg(long, global = true, default_value = "migrations", value_name = "DIRECTORY")]
+    pub(crate) directory: PathBuf,
+    /// The environment variable that holds the database's URL, postgres://user:password@host:port/database
+    #[arg(long, global = true, default_value = "DATABASE_URL", value_name = "VARIABLE")]
+    pub(crate) database_url_env: String,
+    /// A file of NAME=VALUE lines to take that variable from
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// How long a statement may wait for a lock
+    #[arg(long, global = true, default_value = "2s", value_name = "TIME", value_parser = duration)]
+    lock_timeout: Duration,
+    /// How long a statement may run
+    #[arg(long, global = true, default_value = "5m", value_name = "TIME", value_parser = duration)]
+    statement_timeout: Duration,
+    /// How long to wait for another run on the same database
+    #[arg(long, global = true, default_value = "1m", value_name = "TIME", value_parser = duration)]
+    wait: Duration,
+    /// Who runs this, for the history
+    #[arg(long, global = true, env = "LIFTLOCK_ACTOR", value_name = "NAME")]
+    actor: Option<String>,
+    /// For people, or one line of JSON at the end (progress stays on standard error)
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Human,
+    Json,
+}
+
+impl Options {
+    pub(crate) fn settings(&self) -> Settings {
+        let login = ["GITHUB_ACTOR", "USER", "LOGNAME"]
+            .into_iter()
+            .find_map(|name| std::env::var(name).ok());
+        let actor = self.actor.clone().or(login).unwrap_or_else(|| "unknown".into());
+        Settings {
+            lock_timeout: self.lock_timeout,
+            statement_timeout: self.statement_timeout,
+            wait: self.wait,
+            ..Settings::new(Actor::new(&actor))
+        }
+    }
+}
+
+fn version(text: &str) -> Result<i32, String> {
+    MigrationId::parse_version(text).map_err(|error| error.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a time such as `500ms`, `2s` or `5m`".to_owned();
+    let duration: SignedDuration = text.parse().map_err(|_| expected())?;
+    // 0 would mean `for ever` to PostgreSQL.
+    Duration::try_from(duration)
+        .ok()
+        .filter(|duration| duration.as_millis() > 0)
+        .ok_or_else(expected)
+}
