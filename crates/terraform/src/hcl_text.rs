@@ -54,7 +54,7 @@ fn flush(out: &mut String, group: &mut Vec<(String, String)>, depth: usize) {
 
 fn value_text(value: &Value, depth: usize) -> Result<String, HclError> {
     match value {
-        Value::Array(items) if items.iter().any(|item| is_long(item)) => {
+        Value::Array(items) if items.iter().any(is_long) => {
             let mut text = "[\n".to_owned();
             for item in items {
                 text.push_str(&format!("{}{},\n", indent(depth + 1), value_text(item, depth + 1)?));

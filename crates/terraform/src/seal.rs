@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn each_part_is_compared() {
-        let parts: [(Sealed, fn(&mut Seal)); 10] = [
+        type Changed = (Sealed, fn(&mut Seal));
+        let parts: [Changed; 10] = [
             (Sealed::Environment, |seal| seal.environment = "prod".parse().unwrap()),
             (Sealed::Workspace, |seal| seal.workspace = "prod".into()),
             (Sealed::Backend, |seal| seal.backend = "s3://states/env:/prod/shop".into()),

@@ -1,5 +1,7 @@
 //! moto with hands is a data plane: tasks run, load balancers send traffic to them by weight.
 
+#![expect(clippy::unwrap_used, reason = "in a test, what is not there is a failure")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

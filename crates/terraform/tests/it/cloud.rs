@@ -66,7 +66,6 @@ impl Cloud {
         let variables = variables.into_iter().map(|(name, value)| (name, value.into())).collect();
         let work = self.repository.path().join(".liftlock/work").join(name);
         let terraform = Terraform::prepare(&environment, &iac(), &work, variables).await.unwrap();
-        let terraform = terraform.heard_by(|line| println!("{line}"));
         terraform.init().await.unwrap();
         terraform
     }

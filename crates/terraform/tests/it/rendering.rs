@@ -110,7 +110,11 @@ fn terraform_reads_what_was_meant_and_would_not_lay_it_out_otherwise() {
     // Each case starts terraform twice: few cases, many values in each.
     let mut runner =
         TestRunner::new(Config { cases: 4, failure_persistence: None, ..Config::default() });
-    runner.run(&many, |values| Ok(compare(&home, values))).unwrap();
+    let compared = runner.run(&many, |values| {
+        compare(&home, values);
+        Ok(())
+    });
+    compared.unwrap();
 }
 
 fn compare(home: &TerraformHome, values: Vec<toml::Value>) {
