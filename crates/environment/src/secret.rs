@@ -264,19 +264,28 @@ mod tests {
     #[tokio::test]
     async fn a_hanging_command_is_ended_with_its_children() {
         let directory = tempfile::tempdir().unwrap();
-        let script = "mkfifo pipe && { sleep 1000 > pipe & } && echo waiting >&2 && wait";
+        let script =
+            "mkfifo pipe && { echo open; exec sleep 60; } > pipe & echo waiting >&2; wait";
         let program = ["sh", "-c", script].map(str::to_owned);
         let pipe = directory.path().join("pipe");
         let reader = tokio::spawn(async move {
-            while !pipe.exists() {
+            let mut text = String::new();
+            let mut stream = loop {
+                match tokio::net::unix::pipe::OpenOptions::new().open_receiver(&pipe) {
+                    Ok(stream) => break stream,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            };
+            // Before the grandchild has opened it, the pipe looks as if it were at its end.
+            while !text.ends_with('\n') {
+                stream.read_to_string(&mut text).await.unwrap();
                 tokio::task::yield_now().await;
             }
-            tokio::fs::read(pipe).await
         });
         let error = command(&program, directory.path(), Duration::from_secs(1)).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains("did not end within 1 s") && text.contains("| waiting"), "{text}");
         let closed = tokio::time::timeout(Duration::from_secs(20), reader).await;
-        closed.expect("the grandchild is gone").unwrap().unwrap();
+        closed.expect("the grandchild is gone").unwrap();
     }
 }
