@@ -167,7 +167,7 @@ fn same_revision(a: &str, b: &str) -> bool {
 #[async_trait]
 impl Target for EcsTarget {
     async fn live(&self) -> Result<Live, TargetError> {
-        Ok(self.look().await?)
+        Ok(Box::pin(self.look()).await?)
     }
 
     async fn register(

@@ -69,14 +69,17 @@ impl Wait<'_> {
         let start = Instant::now();
         let deadline = start + self.timeout;
         let mut voice = Voice::new(self.on);
+        let mut last = "no answer".to_owned();
         loop {
-            let left = Self { timeout: deadline - Instant::now(), ..*self };
+            let left =
+                Self { timeout: deadline.saturating_duration_since(Instant::now()), ..*self };
             let seen = match left.look(target, doing).await {
                 Ok(live) => match decide(&live) {
                     Step::Done(done) => return Ok((done, start.elapsed())),
                     Step::Failed(error) => return Err(error),
                     Step::NotYet(seen) => seen,
                 },
+                Err(RolloutError::TimedOut { .. }) => last,
                 Err(RolloutError::Target(error)) if error.kind() == TargetErrorKind::Transient => {
                     error.to_string()
                 }
@@ -95,6 +98,7 @@ impl Wait<'_> {
                 () = self.cancel.cancelled() => return Err(cancelled(doing)),
                 () = tokio::time::sleep(self.poll) => {}
             }
+            last = seen;
         }
     }
 }

@@ -57,12 +57,9 @@ fn essence(revision: &Revision) -> Revision {
 }
 
 fn sort(container: &mut ContainerDefinition) {
-    if let Some(variables) = container.environment.as_mut() {
-        variables.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    if let Some(secrets) = container.secrets.as_mut() {
-        secrets.sort_by(|a, b| a.name.cmp(&b.name));
-    }
+    // None at all and an empty list are the same.
+    container.environment.get_or_insert_default().sort_by(|a, b| a.name.cmp(&b.name));
+    container.secrets.get_or_insert_default().sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 #[cfg(test)]

@@ -1,0 +1,251 @@
+//! The meaning of the calls, on moto with hands for its ECS.
+#![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ecs::types::{
+    AwsVpcConfiguration, ContainerDefinition, KeyValuePair, LoadBalancer, NetworkConfiguration,
+    NetworkMode, PortMapping,
+};
+use aws_sdk_elasticloadbalancingv2::types::{
+    Action, ActionTypeEnum, ForwardActionConfig, ProtocolEnum, RuleCondition, Tag,
+    TargetGroupTuple, TargetTypeEnum,
+};
+use liftlock_aws::{AwsErrorKind, Clients, Credentials, EcsTarget, RdsSnapshots, SsmParameters};
+use liftlock_environment::config;
+use liftlock_migrate::snapshot::{SnapshotErrorKind, SnapshotRequest, take};
+use liftlock_model::ImageRef;
+use liftlock_rollout::{Colour, Target, TargetErrorKind, Weights};
+use liftlock_testkit::moto::{ACCOUNT, Moto, REGION};
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+
+const PREFIX: &str = "shop-dev";
+
+fn quiet(_: String) {}
+
+fn image(digit: &str) -> ImageRef {
+    format!("registry.example/shop/backend@sha256:{}", digit.repeat(64)).parse().unwrap()
+}
+
+fn release(id: &str) -> BTreeMap<String, String> {
+    [("RELEASE_ID".to_owned(), id.to_owned()), ("RELEASE_VERSION".into(), "1.0.0".into())].into()
+}
+
+fn sdk(moto: &Moto) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(REGION))
+        .endpoint_url(moto.endpoint())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
+            aws_credential_types::Credentials::new("test", "test", None, None, "test"),
+        ))
+        .build()
+}
+
+async fn clients(moto: &Moto) -> Clients {
+    let aws = config::Aws { region: REGION.into(), account: ACCOUNT.into(), endpoint: None };
+    let credentials =
+        Credentials::Static { access_key: "test".into(), secret: "test".to_owned().into() };
+    let endpoint = moto.endpoint().parse().unwrap();
+    Clients::connect(&aws, Some(&endpoint), credentials).await.unwrap()
+}
+
+/// What Terraform makes for the service `backend`.
+async fn topology(moto: &Moto) {
+    let config = sdk(moto);
+    let (ecs, elb) =
+        (aws_sdk_ecs::Client::new(&config), aws_sdk_elasticloadbalancingv2::Client::new(&config));
+    ecs.create_cluster().cluster_name(PREFIX).send().await.unwrap();
+    let subnets = moto.aws().call(["ec2", "describe-subnets"]).await;
+    let subnet = |n: usize| subnets["Subnets"][n]["SubnetId"].as_str().unwrap().to_owned();
+    let guards = moto.aws().call(["ec2", "describe-security-groups"]).await;
+    let guard = guards["SecurityGroups"][0]["GroupId"].as_str().unwrap();
+    let balancer =
+        elb.create_load_balancer().name(PREFIX).subnets(subnet(0)).subnets(subnet(1)).send();
+    let balancer = balancer.await.unwrap().load_balancers.unwrap().remove(0);
+    let mut groups = Vec::new();
+    for colour in Colour::BOTH {
+        let group = elb
+            .create_target_group()
+            .name(format!("{PREFIX}-backend-{colour}"))
+            .protocol(ProtocolEnum::Http)
+            .port(8080)
+            .target_type(TargetTypeEnum::Ip)
+            .vpc_id(subnets["Subnets"][0]["VpcId"].as_str().unwrap());
+        let group = group.send().await.unwrap().target_groups.unwrap().remove(0);
+        groups.push(group.target_group_arn.unwrap());
+    }
+    for (role, port, live) in [("production", 80, Colour::Blue), ("test", 8081, Colour::Green)] {
+        let weights = Weights::all(live);
+        let tuple = |n: usize, colour| {
+            TargetGroupTuple::builder()
+                .target_group_arn(&groups[n])
+                .weight(i32::from(weights.share(colour)))
+                .build()
+        };
+        let forward = ForwardActionConfig::builder()
+            .target_groups(tuple(0, Colour::Blue))
+            .target_groups(tuple(1, Colour::Green))
+            .build();
+        let forward =
+            Action::builder().r#type(ActionTypeEnum::Forward).forward_config(forward).build();
+        let missing =
+            Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(&groups[0]).build();
+        let listener = elb
+            .create_listener()
+            .load_balancer_arn(balancer.load_balancer_arn().unwrap())
+            .protocol(ProtocolEnum::Http)
+            .port(port)
+            .default_actions(missing)
+            .tags(Tag::builder().key("liftlock:listener").value(role).build());
+        let listener = listener.send().await.unwrap().listeners.unwrap().remove(0);
+        let everything = RuleCondition::builder().field("path-pattern").values("/*").build();
+        elb.create_rule()
+            .listener_arn(listener.listener_arn().unwrap())
+            .priority(10)
+            .conditions(everything)
+            .actions(forward)
+            .send()
+            .await
+            .unwrap();
+    }
+    base(&ecs, "256").await;
+    for (n, colour) in Colour::BOTH.into_iter().enumerate() {
+        let balancer = LoadBalancer::builder()
+            .target_group_arn(&groups[n])
+            .container_name("backend")
+            .container_port(8080)
+            .build();
+        let network = AwsVpcConfiguration::builder().subnets(subnet(0)).security_groups(guard);
+        let network = network.build().unwrap();
+        ecs.create_service()
+            .cluster(PREFIX)
+            .service_name(format!("{PREFIX}-backend-{colour}"))
+            .task_definition(format!("{PREFIX}-backend-base"))
+            .desired_count(0)
+            .load_balancers(balancer)
+            .network_configuration(
+                NetworkConfiguration::builder().awsvpc_configuration(network).build(),
+            )
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}\n{}", moto.log()));
+    }
+}
+
+async fn base(ecs: &aws_sdk_ecs::Client, cpu: &str) {
+    let container = ContainerDefinition::builder()
+        .name("backend")
+        .image("registry.example/shop/backend:none")
+        .environment(KeyValuePair::builder().name("PORT").value("8080").build())
+        .port_mappings(PortMapping::builder().container_port(8080).build());
+    ecs.register_task_definition()
+        .family(format!("{PREFIX}-backend-base"))
+        .cpu(cpu)
+        .memory("512")
+        .network_mode(NetworkMode::Awsvpc)
+        .container_definitions(container.build())
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_registered_once_and_again_when_the_base_changes() {
+    let Some(moto) = Moto::start().await else { return };
+    topology(&moto).await;
+    let target = EcsTarget::new(&clients(&moto).await, PREFIX, &"backend".parse().unwrap());
+    let first = target.register(&image("1"), &release("rel-1")).await.unwrap();
+    assert_eq!(first.to_string(), "shop-dev-backend:1");
+    assert_eq!(target.register(&image("1"), &release("rel-1")).await.unwrap(), first);
+    let second = target.register(&image("1"), &release("rel-2")).await.unwrap();
+    assert_eq!(second.to_string(), "shop-dev-backend:2");
+    assert_eq!(target.register(&image("1"), &release("rel-1")).await.unwrap(), first);
+    base(&aws_sdk_ecs::Client::new(&sdk(&moto)), "512").await;
+    let third = target.register(&image("1"), &release("rel-1")).await.unwrap();
+    assert_eq!(third.to_string(), "shop-dev-backend:3");
+    target.deregister(&third).await.unwrap();
+    target.deregister(&third).await.unwrap();
+    let after = target.register(&image("1"), &release("rel-1")).await.unwrap();
+    assert_eq!(after.to_string(), "shop-dev-backend:4", "a revision out of use is not found again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_named_with_the_command_that_makes_it() {
+    let Some(moto) = Moto::start().await else { return };
+    let clients = clients(&moto).await;
+    let error = clients.check(PREFIX).await.unwrap_err();
+    assert_eq!(error.kind(), AwsErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("liftlock infra apply"), "{error}");
+    let target = EcsTarget::new(&clients, PREFIX, &"backend".parse().unwrap());
+    for error in [
+        target.live().await.unwrap_err(),
+        target.set_weights(Weights::all(Colour::Blue)).await.unwrap_err(),
+        target.register(&image("1"), &release("rel-1")).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), TargetErrorKind::NotFound, "{error}");
+        assert!(error.to_string().contains(PREFIX), "{error}");
+    }
+    let parameters = SsmParameters::new(&clients);
+    let error = parameters.get("/shop/dev/database-url").await.unwrap_err();
+    assert_eq!(error.kind(), AwsErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("/shop/dev/database-url"), "{error}");
+}
+
+/// Shows E-RB-2 in part: a snapshot is made once, with its tags, and waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_made_once() {
+    let Some(moto) = Moto::start().await else { return };
+    let clients = clients(&moto).await;
+    let snapshots = RdsSnapshots::new(&clients);
+    let request = SnapshotRequest {
+        id: "shop-dev-run-1".into(),
+        instance: PREFIX.into(),
+        tags: [("liftlock:run".to_owned(), "run-1".to_owned())].into(),
+    };
+    let cancel = CancellationToken::new();
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let missing = take(&snapshots, &request, second, second, &quiet, &cancel).await.unwrap_err();
+    let liftlock_migrate::snapshot::TakeError::Snapshots(missing) = missing else {
+        panic!("{missing}")
+    };
+    assert_eq!(missing.kind(), SnapshotErrorKind::NotFound, "{missing}");
+    let rds = aws_sdk_rds::Client::new(&sdk(&moto));
+    let instance = rds.create_db_instance().db_instance_identifier(PREFIX).engine("postgres");
+    instance.db_instance_class("db.t4g.micro").send().await.unwrap();
+    for _ in 0..2 {
+        let taken = take(&snapshots, &request, minute, second, &quiet, &cancel).await.unwrap();
+        assert!(taken.arn.ends_with("snapshot:shop-dev-run-1"), "{}", taken.arn);
+    }
+    let arguments = ["rds", "describe-db-snapshots", "--db-instance-identifier", PREFIX];
+    let seen = moto.aws().call(arguments).await;
+    let all = seen["DBSnapshots"].as_array().unwrap().iter();
+    // RDS makes one of its own when an instance is created.
+    let ours: Vec<_> = all.filter(|snapshot| snapshot["SnapshotType"] == "manual").collect();
+    assert_eq!(ours.len(), 1);
+    assert_eq!(ours[0]["TagList"][0]["Key"], "liftlock:run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_read_decrypted() {
+    let Some(moto) = Moto::start().await else { return };
+    let (clients, aws) = (clients(&moto).await, moto.aws());
+    let name = "/shop/dev/database-url";
+    let put = [
+        "ssm",
+        "put-parameter",
+        "--type",
+        "SecureString",
+        "--value",
+        "postgres://hush",
+        "--name",
+        name,
+    ];
+    aws.call(put).await;
+    let secret = SsmParameters::new(&clients).get(name).await.unwrap();
+    assert_eq!(secret.expose_secret(), "postgres://hush");
+}
