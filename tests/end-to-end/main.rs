@@ -1,0 +1,5 @@
+//! End-to-end tests: see README.md beside this directory.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod house;
