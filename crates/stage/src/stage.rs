@@ -34,6 +34,8 @@ const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// How long a stage may take to end before it is killed, and after.
 const STOP_LIMIT: Duration = Duration::from_secs(75);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long a stage that was killed may still hold its lock.
+const DYING_LIMIT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(10);
 /// How many lines of the log an error shows.
 const TAIL_LINES: usize = 12;
@@ -135,8 +137,16 @@ pub async fn start_only(
 ) -> Result<Stage, StageError> {
     let home = Home::make(directory)?;
     let keys = ready_keys(&home).await?;
-    let record = find_or_start(&home, program, arguments).await?;
-    Ok(Stage::new(&home, &keys, record))
+    loop {
+        let record = find_or_start(&home, program, arguments).await?;
+        let asked = call(&record, &keys, Method::GET, "status", Vec::new());
+        match within(&record, ASK_LIMIT, asked).await {
+            Ok(_) => return Ok(Stage::new(&home, &keys, record)),
+            // The stage that was found was about to end, killed perhaps: another takes its place.
+            Err(_) if wait_until_free(&home, DYING_LIMIT).await? => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Makes the running stage of a directory have this topology.
