@@ -264,8 +264,7 @@ mod tests {
     #[tokio::test]
     async fn a_hanging_command_is_ended_with_its_children() {
         let directory = tempfile::tempdir().unwrap();
-        let script =
-            "mkfifo pipe && { echo open; exec sleep 60; } > pipe & echo waiting >&2; wait";
+        let script = "mkfifo pipe && { echo open; exec sleep 60; } > pipe & echo waiting >&2; wait";
         let program = ["sh", "-c", script].map(str::to_owned);
         let pipe = directory.path().join("pipe");
         let reader = tokio::spawn(async move {

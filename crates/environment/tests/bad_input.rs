@@ -186,6 +186,8 @@ fn byte_order_marks_line_ends_and_empty_files_are_fine() {
         "{error}"
     );
     assert!(!error.to_string().contains('\r'), "{error:?}");
+    let error = refused("\u{feff}[awz]\n");
+    assert_eq!(error.problems()[0].column, Some(2), "{error}");
 }
 
 #[test]
