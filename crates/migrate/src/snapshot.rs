@@ -146,8 +146,8 @@ pub struct Taken {
 /// The longest silence while waiting.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Makes a snapshot, unless the one with this id is there already, and waits until it can be restored. Looks each `poll`; a look
-/// that fails for a moment is repeated until `timeout`. `on` is told what is seen when it changes, and at least every 30
+/// Makes a snapshot, unless the one with this id is there already, and waits until it can be restored. Looks each `poll`; what
+/// fails for a moment is repeated until `timeout`. `on` is told what is seen when it changes, and at least every 30
 /// seconds. Cancellation cuts looks and sleeps short, never the asking for a snapshot.
 pub async fn take(
     snapshots: &dyn Snapshots,
@@ -163,13 +163,21 @@ pub async fn take(
     if cancel.is_cancelled() {
         return Err(cancelled());
     }
-    snapshots.begin(request).await?;
     let mut said: Option<(String, Instant)> = None;
+    let mut begun = false;
     loop {
+        // Refused for a moment is no end: while an automatic backup is made, for one.
+        let asked = if begun { Ok(()) } else { snapshots.begin(request).await };
+        begun |= asked.is_ok();
+        let left = timeout.saturating_sub(start.elapsed());
+        let look = async {
+            asked?;
+            snapshots.state(id).await
+        };
         let seen = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(cancelled()),
-            state = tokio::time::timeout(timeout.saturating_sub(start.elapsed()), snapshots.state(id)) => match state {
+            state = tokio::time::timeout(left, look) => match state {
                 Err(_) => "no answer".to_owned(),
                 Ok(Err(error)) if error.kind() == SnapshotErrorKind::Transient => error.to_string(),
                 Ok(state) => match state? {
