@@ -291,10 +291,18 @@ fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FileProblem>> {
     Ok(Script { file: file.to_owned(), sql: sql.to_owned(), sha256, statements })
 }
 
-/// Scripts by number, then kind. Several files may claim one place.
+/// A file with a good name; its script, unless that is bad.
+struct FoundFile {
+    id: MigrationId,
+    kind: Kind,
+    file: String,
+    script: Option<Script>,
+}
+
+/// Files by number. Several may claim one place.
 #[derive(Default)]
 struct Found {
-    by_version: BTreeMap<i32, Vec<(MigrationId, Kind, String, Option<Script>)>>,
+    by_version: BTreeMap<i32, Vec<FoundFile>>,
 }
 
 impl Found {
@@ -306,14 +314,15 @@ impl Found {
             }
         };
         let script = read_script(file, bytes).map_err(|found| problems.extend(found)).ok();
-        self.by_version.entry(id.version).or_default().push((id, kind, file.to_owned(), script));
+        let found = FoundFile { id, kind, file: file.to_owned(), script };
+        self.by_version.entry(found.id.version).or_default().push(found);
     }
 
     fn into_migrations(self, problems: &mut Vec<FileProblem>) -> Vec<Migration> {
         let mut all = Vec::new();
         let mut expected = 1;
         for (version, files) in self.by_version {
-            if files.iter().any(|(_, kind, ..)| *kind == Kind::Up) {
+            if files.iter().any(|found| found.kind == Kind::Up) {
                 if version != expected {
                     problems.push(gap(&files, expected, version));
                 }
@@ -325,11 +334,7 @@ impl Found {
     }
 }
 
-fn gap(
-    files: &[(MigrationId, Kind, String, Option<Script>)],
-    expected: i32,
-    found: i32,
-) -> FileProblem {
+fn gap(files: &[FoundFile], expected: i32, found: i32) -> FileProblem {
     let missing = if found - expected == 1 {
         format!("V{expected:04}")
     } else {
@@ -337,18 +342,15 @@ fn gap(
     };
     let problem =
         format!("{missing} is missing before it: numbers must follow each other without a gap");
-    FileProblem { file: files[0].2.clone(), line: None, problem }
+    FileProblem { file: files[0].file.clone(), line: None, problem }
 }
 
 /// The migration that files of one number make; problems if they do not make one.
-fn one_migration(
-    files: Vec<(MigrationId, Kind, String, Option<Script>)>,
-    problems: &mut Vec<FileProblem>,
-) -> Option<Migration> {
+fn one_migration(files: Vec<FoundFile>, problems: &mut Vec<FileProblem>) -> Option<Migration> {
     let mut tell = |file: &str, problem: String| {
         problems.push(FileProblem { file: file.to_owned(), line: None, problem });
     };
-    let ups: Vec<&String> = files.iter().filter(|f| f.1 == Kind::Up).map(|f| &f.2).collect();
+    let ups: Vec<&String> = files.iter().filter(|f| f.kind == Kind::Up).map(|f| &f.file).collect();
     for other in ups.iter().skip(1) {
         tell(
             other,
@@ -358,8 +360,8 @@ fn one_migration(
     let mut scripts: BTreeMap<Kind, Option<Script>> = BTreeMap::new();
     let mut up = None;
     let ids: Vec<MigrationId> =
-        files.iter().filter(|f| f.1 == Kind::Up).map(|f| f.0.clone()).collect();
-    for (id, kind, file, script) in files {
+        files.iter().filter(|f| f.kind == Kind::Up).map(|f| f.id.clone()).collect();
+    for FoundFile { id, kind, file, script } in files {
         if kind == Kind::Up {
             up = Some((id, file.clone()));
         } else if !ids.contains(&id) {

@@ -20,10 +20,10 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another run has it.
-    #[error("another migration run has held the database for over {} s: {}", waited.as_secs(), holder(.by.as_ref()))]
+    #[error("another migration run has held the database for over {} s: {}", waited.as_secs(), holder(.by.as_deref()))]
     Held {
         /// Who, as far as the server tells.
-        by: Option<Session>,
+        by: Option<Box<Session>>,
         /// How long we waited.
         waited: Duration,
     },
@@ -61,7 +61,7 @@ pub(crate) async fn acquire(
         }
         let by = held_by(connection).await?;
         if start.elapsed() >= wait {
-            return Err(LockError::Held { by, waited: wait });
+            return Err(LockError::Held { by: by.map(Box::new), waited: wait });
         }
         let pid = by.as_ref().map(|session| session.pid);
         if told != Some(pid) {

@@ -1,5 +1,7 @@
 //! Migrations on real databases. One program, so that all of them share one PostgreSQL cluster.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "database/support.rs"]
 mod support;
 

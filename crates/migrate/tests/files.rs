@@ -1,5 +1,7 @@
 //! What a directory of migrations may hold.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use liftlock_migrate::Migrations;
@@ -47,7 +49,8 @@ fn migrations_are_in_the_order_of_their_numbers_not_of_their_names() {
 /// Each bad file alone, and what is said of it. Shows C-MIG-4 and W-3.
 #[test]
 fn each_bad_file_is_named_with_its_problem() {
-    let table: &[(&[(&str, &[u8])], &str)] = &[
+    type Files = &'static [(&'static str, &'static [u8])];
+    let table: &[(Files, &str)] = &[
         (&[UP], "V0001__a.sql: it has no rollback script: write V0001__a.rollback.sql"),
         (&[DOWN], "V0001__a.rollback.sql: no migration V0001 is there that it belongs to"),
         (

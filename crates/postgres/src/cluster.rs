@@ -37,7 +37,7 @@ pub struct ClusterOptions {
     pub max_connections: u16,
     /// How long it may take until it takes connections.
     pub start_within: Duration,
-    /// Whether the directory is removed when this process ends without having stopped the server.
+    /// Whether the cluster is removed when it is stopped or dropped, or this process ends in whatever way.
     pub remove_at_end: bool,
 }
 
@@ -80,6 +80,7 @@ pub struct Cluster {
     port: u16,
     password: SecretString,
     server: Option<Server>,
+    remove_at_end: bool,
 }
 
 impl Cluster {
@@ -98,7 +99,8 @@ impl Cluster {
         let password = home.password()?;
         let (server, port) = start_on_a_port(&home, &programs, &options).await?;
         drop(starting);
-        Ok(Self { home, programs, port, password, server: Some(server) })
+        let remove_at_end = options.remove_at_end;
+        Ok(Self { home, programs, port, password, server: Some(server), remove_at_end })
     }
 
     /// The cluster that an earlier process started in `directory` and left running. Dropping it does not stop it.
@@ -111,7 +113,7 @@ impl Cluster {
         match home.map(|home| (presence(&home), home)) {
             Some((Presence::Running { port, .. }, home)) => {
                 let password = home.password()?;
-                Ok(Self { home, programs, port, password, server: None })
+                Ok(Self { home, programs, port, password, server: None, remove_at_end: false })
             }
             _ => Err(ClusterError::NotRunning { path: directory.to_owned() }),
         }
@@ -206,8 +208,25 @@ impl Cluster {
         })?;
         if let Some(server) = self.server.take() {
             server.ended();
+            if self.remove_at_end {
+                self.home.remove()?;
+            }
         }
         Ok(())
+    }
+
+    /// Removes the cluster in `directory` with all its databases, and the directory. It must not run.
+    ///
+    /// # Errors
+    /// [`ClusterError::AlreadyRunning`] if it runs; [`ClusterError::Directory`] if something cannot be removed.
+    pub fn remove(directory: &Path) -> Result<(), ClusterError> {
+        let Some(home) = Home::existing(directory)? else { return Ok(()) };
+        match presence(&home) {
+            Presence::Running { port, .. } => {
+                Err(ClusterError::AlreadyRunning { path: directory.to_owned(), port })
+            }
+            _ => home.remove(),
+        }
     }
 
     /// Leaves the server running when this process ends; [`Cluster::attach`] finds it again.
@@ -223,6 +242,10 @@ impl Drop for Cluster {
         if let Some(mut server) = self.server.take() {
             server.end(&self.home, &self.programs);
             server.ended();
+            if self.remove_at_end {
+                // What cannot be removed lies in a temporary directory; there is nobody here to tell.
+                self.home.remove().unwrap_or_default();
+            }
         }
     }
 }

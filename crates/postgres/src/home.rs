@@ -77,6 +77,19 @@ impl Home {
             .map_err(|error| ClusterError::directory(path, &error))
     }
 
+    /// Removes everything: the place that was used, and the directory that was asked for.
+    pub(crate) fn remove(&self) -> Result<(), ClusterError> {
+        for path in [&self.root, &self.asked] {
+            match std::fs::remove_dir_all(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(ClusterError::directory(path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the data directory if it is not there, and checks that these programs can run it.
     pub(crate) async fn prepare(
         &self,

@@ -1,5 +1,7 @@
 //! Private clusters on the real server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use liftlock_postgres::{Cluster, ClusterError, ClusterOptions, Presence, Programs};
 
 /// PostgreSQL, or none with a note on standard error. The testkit stands above this crate, so its rule is repeated here.
+#[expect(clippy::print_stderr, reason = "a note to the person who runs the test")]
 fn postgres() -> Option<Programs> {
     let required = std::env::var("LIFTLOCK_REQUIRE").unwrap_or_default();
     match Programs::find() {
@@ -215,7 +218,16 @@ async fn a_directory_that_the_servers_account_cannot_reach_is_moved() {
     cluster.create_database("shop").await.unwrap();
     cluster.stop().await.unwrap();
     assert_eq!(Cluster::presence(&directory).unwrap(), Presence::Stopped);
-    std::fs::remove_dir_all(elsewhere).unwrap();
+    Cluster::remove(&directory).unwrap();
+    assert!(!elsewhere.exists() && !directory.exists());
+
+    let options = ClusterOptions { remove_at_end: true, ..fast(&directory) };
+    let cluster = Cluster::start(options).await.unwrap();
+    let error = Cluster::remove(&directory).unwrap_err();
+    assert!(matches!(error, ClusterError::AlreadyRunning { .. }), "{error}");
+    let elsewhere = std::fs::read_link(directory.join("elsewhere")).unwrap();
+    drop(cluster);
+    assert!(!elsewhere.exists() && !directory.exists());
 }
 
 /// Twenty times two tasks start the same cluster at once: one gets it, the other is told that it runs.

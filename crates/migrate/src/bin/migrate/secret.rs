@@ -18,12 +18,10 @@ pub(crate) fn read(variable: &str, file: Option<&Path>) -> Result<SecretString, 
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("the file {} cannot be read: {error}", file.display()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let values =
+    let mut values =
         lines.filter_map(|line| line.strip_prefix("export ").unwrap_or(line).split_once('='));
-    let value = values
-        .filter(|(name, _)| name.trim() == variable)
-        .last()
-        .map(|(_, value)| unquoted(value.trim()));
+    let value =
+        values.rfind(|(name, _)| name.trim() == variable).map(|(_, value)| unquoted(value.trim()));
     value
         .filter(|value| !value.is_empty())
         .map(|value| value.to_owned().into())
