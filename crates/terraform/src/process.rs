@@ -17,6 +17,8 @@ use tokio::sync::{oneshot, watch};
 /// How long an interrupted terraform gets to end what it does and to release its lock. A CI system that cancels gives
 /// about 10 s in all.
 pub(crate) const GRACE: Duration = Duration::from_secs(8);
+/// How long the pipes of a program that has ended may still hold something to read.
+const DRAIN: Duration = Duration::from_secs(2);
 /// How many of the last lines an error shows.
 const TAIL: usize = 60;
 
@@ -140,10 +142,22 @@ impl Runner {
                 None => Ok(VecDeque::new()),
             }
         };
-        let (out, err): (io::Result<_>, io::Result<_>) = tokio::join!(out, err);
+        let id = group_of(child);
+        let mut reading = std::pin::pin!(async { tokio::join!(out, err) });
+        let (read, status) = tokio::select! {
+            read = &mut reading => (read, child.wait().await?),
+            status = child.wait() => match tokio::time::timeout(DRAIN, &mut reading).await {
+                Ok(read) => (read, status?),
+                // Something that it started and left behind holds the pipes open.
+                Err(_) => {
+                    signal(id, Signal::KILL);
+                    (reading.await, status?)
+                }
+            },
+        };
+        let (out, err): (io::Result<_>, io::Result<_>) = read;
         let (output, mut tail) = out?;
         tail.extend(err?);
-        let status = child.wait().await?;
         Ok(Finished { status, tail: tail.into(), output })
     }
 }
@@ -206,9 +220,14 @@ struct Group {
 impl Group {
     fn start(mut command: Command) -> Result<Self, Unfinished> {
         let child = command.spawn().map_err(Unfinished::Start)?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = group_of(&child);
         Ok(Self { child, id, done: false })
     }
+}
+
+/// Its group has its own number, since it was started as the first of a new one.
+fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
 fn signal(group: Option<Pid>, signal: Signal) {
@@ -299,6 +318,14 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the child is gone");
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_behind_does_not_hold_it_up() {
+        let (runner, _ask, _heard) = runner(Duration::from_secs(60));
+        let started = Instant::now();
+        let finished = sh(&runner, "sleep 600 & exit 0").await.ok().unwrap();
+        assert!(finished.status.success() && started.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
