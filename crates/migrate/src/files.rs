@@ -116,6 +116,7 @@ impl Migrations {
         for (path, bytes) in &content {
             found.add(&path.to_string_lossy(), bytes, &mut problems);
         }
+        found.add_unreadable(&problems);
         let all = found.into_migrations(&mut problems);
         problems.sort();
         if !problems.is_empty() {
@@ -316,6 +317,17 @@ impl Found {
         let script = read_script(file, bytes).map_err(|found| problems.extend(found)).ok();
         let found = FoundFile { id, kind, file: file.to_owned(), script };
         self.by_version.entry(found.id.version).or_default().push(found);
+    }
+
+    /// A file that cannot be read is there all the same: that others belong to it is not wrong.
+    fn add_unreadable(&mut self, problems: &[FileProblem]) {
+        for FileProblem { file, .. } in problems {
+            let Ok((id, kind)) = parse_name(file) else { continue };
+            let files = self.by_version.entry(id.version).or_default();
+            if !files.iter().any(|found| found.file == *file) {
+                files.push(FoundFile { id, kind, file: file.clone(), script: None });
+            }
+        }
     }
 
     fn into_migrations(self, problems: &mut Vec<FileProblem>) -> Vec<Migration> {
