@@ -9,6 +9,7 @@ use liftlock_environment::Environment;
 use liftlock_environment::config::{Service, StageService};
 use liftlock_ledger::projection;
 use liftlock_model::{CommitSha, Exit, ImageRef, MigrationId, Outcome, ReleaseId, ServiceName};
+use liftlock_postgres::Programs;
 use liftlock_promote::{Ask, ReleaseDraft, Site};
 use liftlock_stage::Stage;
 use serde::Deserialize;
@@ -27,6 +28,10 @@ pub(crate) async fn start(
     directory: &Path,
     console: &Console,
 ) -> Result<Stage, Failure> {
+    // Looked for before anything is started: the stage itself would miss it only in the middle of a run.
+    if environment.config.database.is_some() {
+        Programs::find().map_err(|error| Failure::of(Exit::Usage, &error))?;
+    }
     let program = std::env::current_exe().map_err(|error| {
         Failure::failed(format!("this program's own path cannot be read: {error}"))
     })?;

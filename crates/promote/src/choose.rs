@@ -47,7 +47,7 @@ fn next(site: &Site, entries: &[Entry]) -> Result<Release, PromoteError> {
 fn earlier(site: &Site, entries: &[Entry]) -> Result<Release, PromoteError> {
     let environment = &site.environment.name;
     let current = projection::current(entries, environment).ok_or_else(|| {
-        PromoteError::NoRelease(format!("nothing has been deployed to {environment} yet"))
+        PromoteError::NoRelease(format!("nothing has been deployed to {environment} yet, so there is nothing to roll back\n  next: liftlock status --env {environment}"))
     })?;
     projection::deployments(entries, Some(environment))
         .into_iter()
@@ -57,7 +57,7 @@ fn earlier(site: &Site, entries: &[Entry]) -> Result<Release, PromoteError> {
         .and_then(|one| projection::release(entries, &one.release))
         .ok_or_else(|| {
             PromoteError::NoRelease(format!(
-                "{} is the only release that {environment} has had; there is none to go back to",
+                "{} is the only release that {environment} has had; there is none to go back to\n  next: liftlock promote --env {environment} with a release that is good",
                 current.release
             ))
         })

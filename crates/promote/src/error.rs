@@ -61,7 +61,7 @@ pub enum PromoteError {
     #[error("{}", shut(.0))]
     Gates(Vec<Evaluation>),
     /// What the run would act on could not be reached or is not in order; nothing was touched.
-    #[error("{0}")]
+    #[error("{0}\n  nothing was touched")]
     Preflight(#[from] StepError),
     /// The ledger could not be used; nothing was touched.
     #[error("{message}")]

@@ -32,6 +32,11 @@ pub trait Infrastructure: Send + Sync {
     /// Who makes it, for people: `terraform 1.11.4`.
     fn maker(&self) -> String;
 
+    /// Whether this machine has what it takes; asked before a run begins.
+    async fn ready(&self) -> Result<(), StepError> {
+        Ok(())
+    }
+
     /// Everything that makes the infrastructure of `release` in this environment, as files: code and values.
     fn bundle(&self, release: &Release, code: Files) -> Result<Files, StepError>;
 

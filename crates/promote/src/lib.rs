@@ -11,6 +11,7 @@ mod fault;
 mod hold;
 mod infrastructure;
 mod plan;
+mod preflight;
 mod preview;
 mod release;
 mod report;

@@ -35,7 +35,7 @@ pub struct ReleaseDraft {
 /// Why a release could not be made. Nothing was recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// Two names for the same image repository differ from the environment files, or a service has no image.
+    /// A service has no image.
     #[error("service {service} has no image: add --image {service}={repository}@sha256:…")]
     NoImage {
         /// Which service.
@@ -44,7 +44,9 @@ pub enum ReleaseError {
         repository: String,
     },
     /// An image for a service that is not there.
-    #[error("there is no service {service}; the services are {known}")]
+    #[error(
+        "there is no service {service}: the environment files have {known}\n  next: correct --image {service}=…, or add [services.{service}] to environments/base.toml"
+    )]
     UnknownService {
         /// What was given.
         service: ServiceName,
@@ -52,7 +54,9 @@ pub enum ReleaseError {
         known: String,
     },
     /// An image of another repository than the service's.
-    #[error("{image} is not an image of service {service}, whose repository is {repository}")]
+    #[error(
+        "{image} is not an image of service {service}, whose repository is {repository}\n  next: --image {service}={repository}@sha256:…, or change services.{service}.repository in the environment files"
+    )]
     OtherRepository {
         /// Which service.
         service: ServiceName,
@@ -67,6 +71,14 @@ pub enum ReleaseError {
     /// A directory could not be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The infrastructure code could not be read.
+    #[error("the infrastructure code cannot be read: {source}\n  next: see whether `infrastructure.root` of the environment files, which names {}, is right", root.display())]
+    Infrastructure {
+        /// Its root module.
+        root: PathBuf,
+        /// Why.
+        source: ArchiveError,
+    },
     /// The ledger could not be read or written.
     #[error("the ledger could not be used: {0}")]
     Ledger(String),
@@ -83,6 +95,13 @@ pub fn check_images(
     images: &BTreeMap<ServiceName, ImageRef>,
     services: &BTreeMap<ServiceName, liftlock_environment::config::Service>,
 ) -> Result<(), ReleaseError> {
+    // First, since a service that is written wrong is missing as well.
+    if let Some(name) = images.keys().find(|name| !services.contains_key(*name)) {
+        return Err(ReleaseError::UnknownService {
+            service: name.clone(),
+            known: services.keys().map(ServiceName::as_str).collect::<Vec<_>>().join(", "),
+        });
+    }
     for (name, service) in services {
         let Some(image) = images.get(name) else {
             return Err(ReleaseError::NoImage {
@@ -98,13 +117,7 @@ pub fn check_images(
             });
         }
     }
-    match images.keys().find(|name| !services.contains_key(*name)) {
-        Some(name) => Err(ReleaseError::UnknownService {
-            service: name.clone(),
-            known: services.keys().map(ServiceName::as_str).collect::<Vec<_>>().join(", "),
-        }),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Makes a release and records it. The same content gives the same release; it is recorded once.
@@ -118,7 +131,8 @@ pub async fn create(
         None => (Vec::new(), archive::Files::new()),
     };
     let infrastructure = match &draft.infrastructure {
-        Some(root) => archive::read(root, &is_infrastructure_code)?,
+        Some(root) => archive::read(root, &is_infrastructure_code)
+            .map_err(|source| ReleaseError::Infrastructure { root: root.clone(), source })?,
         None => archive::Files::new(),
     };
     let content = ReleaseContent {

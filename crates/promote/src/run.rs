@@ -18,7 +18,7 @@ use crate::report::Report;
 use crate::scribe::Scribe;
 use crate::site::Site;
 use crate::steps::Frame;
-use crate::{announce, choose, plan};
+use crate::{announce, choose, plan, preflight};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -197,6 +197,7 @@ async fn start_held(
         pass_gates(site, &scribe, &release, &entries).await?;
     }
     let matter = Matter::of(ask, release, &entries, environment);
+    preflight::check(site, &matter).await?;
     let event = Event::RunStarted {
         kind: ask.kind,
         release: Some(matter.release.id.clone()),
@@ -228,7 +229,7 @@ pub async fn resume(
         Some(run) => run.clone(),
         None => projection::unfinished(&entries, environment).ok_or_else(|| {
             PromoteError::NothingToResume(format!(
-                "no run was interrupted in {environment}; there is nothing to resume"
+                "no run was interrupted in {environment}; there is nothing to resume\n  next: liftlock status --env {environment}"
             ))
         })?,
     };
@@ -251,12 +252,17 @@ async fn resume_held(
     let entries = read_history(&site.ledger).await?;
     let environment = &site.environment.name;
     let nothing = |why: String| PromoteError::NothingToResume(why);
-    let view =
-        projection::run(&entries, run).ok_or_else(|| nothing(format!("there is no run {run}")))?;
+    let view = projection::run(&entries, run).ok_or_else(|| {
+        nothing(format!(
+            "there is no run {run}; `liftlock history --env {environment}` shows what there is"
+        ))
+    })?;
     if view.environment.as_ref() != Some(environment) {
         let place =
             view.environment.map_or_else(|| "no environment".to_owned(), |name| name.to_string());
-        return Err(nothing(format!("{run} is of {place}, not of {environment}")));
+        return Err(nothing(format!(
+            "{run} is of {place}, not of {environment}; `liftlock history --run {run}` shows it"
+        )));
     }
     let ended = matches!(view.finished, Some((Outcome::Succeeded | Outcome::RolledBack, _)));
     if ended && choose::is_recorded(&entries, run) {
@@ -278,6 +284,7 @@ async fn resume_held(
         previous_bundle: choose::last_bundle(before, environment),
         started: view.started,
     };
+    preflight::check_resume(site).await?;
     let scribe = scribe(site, run, report, hold);
     scribe.write(Event::RunResumed { interrupted: view.actor.clone() }).await.map_err(|error| {
         PromoteError::Ledger { message: error.to_string(), authentication: false }

@@ -76,7 +76,14 @@ impl Site {
         &self,
         run: Option<&RunId>,
     ) -> Result<liftlock_migrate::Database, StepError> {
-        let url = self.database_url().await?;
+        self.connect_for_migrations(&self.database_url().await?, run).await
+    }
+
+    pub(crate) async fn connect_for_migrations(
+        &self,
+        url: &SecretString,
+        run: Option<&RunId>,
+    ) -> Result<liftlock_migrate::Database, StepError> {
         let migrations = self
             .environment
             .config
@@ -91,7 +98,7 @@ impl Site {
             actor: self.actor.clone(),
             run: run.cloned(),
         };
-        liftlock_migrate::Database::connect(&url, settings).await.map_err(failure::connect)
+        liftlock_migrate::Database::connect(url, settings).await.map_err(failure::connect)
     }
 
     /// A service's target.

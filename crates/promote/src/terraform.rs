@@ -7,7 +7,7 @@ use liftlock_environment::Environment;
 use liftlock_model::{Exit, Release};
 use liftlock_saga::{StepError, StepErrorKind};
 use liftlock_terraform::{
-    Address, ApplyError, PlanError, PrepareError, SavedPlan, Terraform, guard, render,
+    Address, ApplyError, PlanError, PrepareError, SavedPlan, Terraform, Tool, guard, render,
 };
 
 use crate::archive::{self, Files};
@@ -114,6 +114,14 @@ impl TerraformInfrastructure {
 impl Infrastructure for TerraformInfrastructure {
     fn maker(&self) -> String {
         format!("{:?}", self.environment.config.infrastructure.engine).to_lowercase()
+    }
+
+    async fn ready(&self) -> Result<(), StepError> {
+        let engine = self.environment.config.infrastructure.engine;
+        match Tool::find(engine).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StepError::of_kind(StepErrorKind::Configuration, &error)),
+        }
     }
 
     fn bundle(&self, _: &Release, code: Files) -> Result<Files, StepError> {

@@ -1,0 +1,84 @@
+//! Before a run begins: whether what it will act on lets it in. What is found here touches nothing, opens no incident and
+//! needs no way back.
+
+use liftlock_environment::config::SecretSource;
+use liftlock_model::RunKind;
+use liftlock_rollout::TargetErrorKind;
+use liftlock_saga::{StepError, StepErrorKind};
+
+use crate::failure;
+use crate::plan::KEEP_SCHEMA;
+use crate::run::Matter;
+use crate::site::Site;
+
+/// Looks at everything that the run needs.
+///
+/// What does not exist yet is no reason to stop a promotion, which may be about to make it: only credentials that are
+/// refused, a missing program, a database that served until now and does not answer, and a cloud that does not answer.
+pub(crate) async fn check(site: &Site, matter: &Matter) -> Result<(), StepError> {
+    site.infrastructure.ready().await?;
+    cloud(site).await?;
+    if matter.options.iter().any(|option| option == KEEP_SCHEMA) {
+        return Ok(());
+    }
+    match database(site, matter.previous.is_some()).await {
+        // A way back must not be barred by a database that is down: the steps say what they could not do.
+        Err(error)
+            if matter.kind == RunKind::Rollback
+                && error.kind() != StepErrorKind::Authentication =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// What a run that goes on needs. Without it its steps would fail, and so would their undoing, which leaves less than now.
+pub(crate) async fn check_resume(site: &Site) -> Result<(), StepError> {
+    site.infrastructure.ready().await?;
+    cloud(site).await?;
+    match database(site, true).await {
+        Err(error) if error.kind() == StepErrorKind::Authentication => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn cloud(site: &Site) -> Result<(), StepError> {
+    for target in site.targets.values() {
+        match target.live().await {
+            Err(error) => match error.kind() {
+                TargetErrorKind::Authentication | TargetErrorKind::Transient => {
+                    return Err(failure::target(error));
+                }
+                TargetErrorKind::NotFound | TargetErrorKind::Other => {}
+            },
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn database(site: &Site, serves: bool) -> Result<(), StepError> {
+    let Some(database) = &site.environment.config.database else { return Ok(()) };
+    // The infrastructure makes these two: before its first time they are not there.
+    let is_made = match &database.url {
+        SecretSource::Stage {} => return Ok(()),
+        SecretSource::Ssm { .. } => serves,
+        SecretSource::Env { .. } | SecretSource::File { .. } | SecretSource::Command { .. } => true,
+    };
+    let url = match site.database_url().await {
+        Err(error) if is_made || error.kind() == StepErrorKind::Authentication => {
+            return Err(error);
+        }
+        Err(_) => return Ok(()),
+        Ok(url) => url,
+    };
+    match site.connect_for_migrations(&url, None).await {
+        Err(error) => match error.kind() {
+            StepErrorKind::Configuration if !is_made => Ok(()),
+            StepErrorKind::Failed | StepErrorKind::Cancelled if !serves => Ok(()),
+            _ => Err(error),
+        },
+        Ok(_) => Ok(()),
+    }
+}
