@@ -33,8 +33,9 @@ pub enum Credentials {
 /// There is nothing to sign requests with.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no AWS credentials for {place}: {reason}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for an SSO \
-     profile, `eval \"$(aws configure export-credentials --format env)\"`"
+    "no AWS credentials for {place}: {}\n  next: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for an SSO \
+     profile, `eval \"$(aws configure export-credentials --format env)\"`",
+    reason.trim_end_matches('.')
 )]
 pub struct ConnectError {
     place: String,

@@ -68,9 +68,13 @@ fn postgres(users: &[String]) -> Finding {
                 String::new(),
             )
         }
-        Err(error) => (None, error.to_string()),
+        Err(error) => {
+            let how = error.install_command();
+            (None, format!("{how}\n               or name the directory of its programs in PG_BIN"))
+        }
     };
-    let needed_for = format!("{}, and `migrate --dry-run` elsewhere", users.join(", "));
+    let elsewhere = "`migrate --dry-run` everywhere".to_owned();
+    let needed_for = [users, &[elsewhere]].concat().join(", ");
     Finding { what: "postgresql", found, needed_for, get_it, required: true }
 }
 

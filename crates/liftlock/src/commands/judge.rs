@@ -27,15 +27,18 @@ pub(crate) async fn run(
             ask.release
         )));
     }
+    let verb = if approves { "approve" } else { "reject" };
     if let Some(approvals) = &environment.config.gates.approvals
         && !approvals.from.iter().any(|name| name == top.actor.as_str())
     {
         return Err(Failure {
             message: format!(
-                "{} may not approve for {}; who may: {}",
+                "{} may {verb} no release for {}; who may: {}\n  next: ask one of them for `liftlock {verb} --env {} --release {}`",
                 top.actor,
                 ask.env,
-                approvals.from.join(", ")
+                approvals.from.join(", "),
+                ask.env,
+                ask.release
             ),
             exit: Exit::Refused,
         });

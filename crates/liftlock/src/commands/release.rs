@@ -41,9 +41,10 @@ async fn create(top: &Top, ask: ReleaseCreate, console: &Console) -> Result<Exit
     let commit = match ask.commit.or_else(|| head.as_ref().map(|head| head.commit.clone())) {
         Some(commit) => commit,
         None => {
-            return Err(Failure::usage(
-                "this is no git repository: name the commit with --commit SHA",
-            ));
+            return Err(Failure::usage(format!(
+                "{} is no git repository with a commit: name the commit with --commit SHA",
+                top.root.display()
+            )));
         }
     };
     let mut images = BTreeMap::new();

@@ -47,6 +47,8 @@ impl List {
     pub(super) fn error(&mut self, text: &str) {
         self.clear();
         let text = self.advise(text);
+        // Errors in files come with the word, which their excerpts hang on.
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
         let mut err = anstream::stderr().lock();
         writeln!(err, "{BAD}error{BAD:#}: {text}").and_then(|()| err.flush()).ok();
     }
