@@ -151,6 +151,22 @@ pub enum SecretSource {
     Stage {},
 }
 
+/// The place, for people; never the secret.
+impl std::fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Env { variable } => write!(f, "the environment variable `{variable}`"),
+            Self::Ssm { parameter } => write!(f, "the SSM parameter `{parameter}`"),
+            Self::File { path } => write!(f, "the file {}", path.display()),
+            // Its arguments may be anything.
+            Self::Command { program } => {
+                write!(f, "the command `{}`", program.first().map_or("", String::as_str))
+            }
+            Self::Stage {} => f.write_str("the stage"),
+        }
+    }
+}
+
 /// The application's database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use liftlock_model::{CommitSha, EnvName, ImageRef, ReleaseId, RunId, ServiceName};
 
 /// Raises a release from one environment to the next: infrastructure, database and application together, with gates before,
@@ -221,14 +221,15 @@ pub(crate) enum MigrateCommand {
         which: Where,
     },
     /// Roll back the newest migrations.
+    #[command(group = ArgGroup::new("how far").required(true).args(["to", "steps"]))]
     Rollback {
         #[command(flatten)]
         which: Where,
         /// The newest migration to keep, such as `V0041`; 0 for none.
-        #[arg(long, value_name = "MIGRATION", required_unless_present = "steps")]
+        #[arg(long, value_name = "MIGRATION")]
         to: Option<String>,
         /// How many to roll back.
-        #[arg(long, value_name = "NUMBER", conflicts_with = "to")]
+        #[arg(long, value_name = "NUMBER")]
         steps: Option<usize>,
         /// Go on where that loses data.
         #[arg(long)]

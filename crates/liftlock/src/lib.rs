@@ -12,12 +12,15 @@ mod stage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 /// Runs the command line of this process to its end, as `invoked_as` (`liftlock`, or `cargo xtask`: the name that
 /// messages use in the commands that they advise).
 pub fn main(invoked_as: &str) -> ExitCode {
-    let arguments = match cli::Arguments::try_parse() {
+    let command = cli::Arguments::command().bin_name(invoked_as);
+    let parsed =
+        command.try_get_matches().and_then(|found| cli::Arguments::from_arg_matches(&found));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
             // `--help` and `--version` come this way too, and are no errors.

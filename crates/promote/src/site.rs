@@ -84,13 +84,8 @@ impl Site {
         url: &SecretString,
         run: Option<&RunId>,
     ) -> Result<liftlock_migrate::Database, StepError> {
-        let migrations = self
-            .environment
-            .config
-            .database
-            .as_ref()
-            .map(|d| d.migrations.clone())
-            .unwrap_or_default();
+        let database = self.environment.config.database.as_ref();
+        let migrations = database.map(|d| d.migrations.clone()).unwrap_or_default();
         let settings = liftlock_migrate::Settings {
             lock_timeout: migrations.lock_timeout.duration(),
             statement_timeout: migrations.statement_timeout.duration(),
@@ -98,7 +93,15 @@ impl Site {
             actor: self.actor.clone(),
             run: run.cloned(),
         };
-        liftlock_migrate::Database::connect(url, settings).await.map_err(failure::connect)
+        liftlock_migrate::Database::connect(url, settings).await.map_err(|error| {
+            let error = failure::connect(error);
+            match database {
+                Some(database) => {
+                    error.hint(format!("look at {}, where its URL comes from", database.url))
+                }
+                None => error,
+            }
+        })
     }
 
     /// A service's target.

@@ -14,7 +14,9 @@ use crate::failure::Failure;
 /// Prints the deployment history, or everything that one run wrote.
 pub(crate) async fn run(top: &Top, ask: &History, console: &Console) -> Result<Exit, Failure> {
     let ledgers = match &ask.env {
-        Some(name) => vec![connect::ledger(top, &top.environment(name)?).await?.0],
+        Some(name) => {
+            connect::existing_ledger(top, &top.environment(name)?).await?.into_iter().collect()
+        }
         None => connect::all_ledgers(top).await?,
     };
     let mut entries = Vec::new();

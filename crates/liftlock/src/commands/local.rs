@@ -13,11 +13,13 @@ use crate::failure::Failure;
 
 /// Runs a `local` command on every environment of this machine.
 pub(crate) async fn run(top: &Top, command: &Local, console: &Console) -> Result<Exit, Failure> {
+    let mut any = false;
     for name in Environment::list(&top.root)? {
         let environment = top.environment(&name)?;
         if environment.config.infrastructure.engine != Engine::Stage {
             continue;
         }
+        any = true;
         let directory = connect::stage_directory(top, &environment);
         let broken = |error: liftlock_stage::StageError| Failure::of(Exit::Failed, &error);
         match command {
@@ -46,6 +48,9 @@ pub(crate) async fn run(top: &Top, command: &Local, console: &Console) -> Result
                 }
             }
         }
+    }
+    if !any {
+        console.say("no environment here is a local one: none has `engine = \"stage\"` under [infrastructure]");
     }
     Ok(Exit::Done)
 }

@@ -79,7 +79,11 @@ impl Place {
                 ConnectErrorKind::Configuration => Exit::Usage,
                 ConnectErrorKind::Unreachable => Exit::Failed,
             };
-            Failure::of(exit, &error)
+            let source = &self.config.url;
+            Failure {
+                message: format!("{error}\n  next: look at {source}, where its URL comes from"),
+                exit,
+            }
         })
     }
 
