@@ -1,5 +1,5 @@
 //! The meaning of the calls, on moto with hands for its ECS.
-#![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails where something is missing")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,9 @@ use liftlock_aws::{AwsErrorKind, Clients, Credentials, EcsTarget, RdsSnapshots, 
 use liftlock_environment::config;
 use liftlock_migrate::snapshot::{SnapshotErrorKind, SnapshotRequest, take};
 use liftlock_model::ImageRef;
-use liftlock_rollout::{Colour, Target, TargetErrorKind, Weights};
+use liftlock_rollout::{
+    Colour, Target, TargetErrorKind, Wait, Weights, lower, raise, seen_serving, shift,
+};
 use liftlock_testkit::moto::{ACCOUNT, Moto, REGION};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,10 @@ use tokio_util::sync::CancellationToken;
 const PREFIX: &str = "shop-dev";
 
 fn quiet(_: String) {}
+
+fn said(text: String) {
+    println!("{text}");
+}
 
 fn image(digit: &str) -> ImageRef {
     format!("registry.example/shop/backend@sha256:{}", digit.repeat(64)).parse().unwrap()
@@ -152,6 +158,68 @@ async fn base(ecs: &aws_sdk_ecs::Client, cpu: &str) {
         .send()
         .await
         .unwrap();
+}
+
+/// Shows W-4: two releases one after the other through real calls, with the weights read by the `aws` client.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_releases_are_rolled_out() {
+    let Some(moto) = Moto::start().await else { return };
+    topology(&moto).await;
+    let clients = clients(&moto).await;
+    clients.check(PREFIX).await.unwrap();
+    let target = EcsTarget::new(&clients, PREFIX, &"backend".parse().unwrap());
+    let live = target.live().await.unwrap();
+    assert_eq!((live.live_colour(), live.idle()), (None, Colour::Green));
+    assert_eq!((live.weights, live.test), (Weights::all(Colour::Blue), Colour::Green));
+
+    let cancel = CancellationToken::new();
+    let wait = Wait {
+        poll: Duration::from_millis(200),
+        timeout: Duration::from_secs(60),
+        cancel: &cancel,
+        on: &said,
+    };
+    for (id, digit) in [("rel-1", "1"), ("rel-2", "2")] {
+        let (image, live) = (image(digit), target.live().await.unwrap());
+        let idle = live.idle();
+        let first = live.live_colour().is_none();
+        target.point_test(idle).await.unwrap();
+        let revision = target.register(&image, &release(id)).await.unwrap();
+        raise(&target, idle, &revision, image.digest(), 2, &wait).await.unwrap();
+        for share in if first { vec![100] } else { vec![10, 50, 100] } {
+            let weights = Weights::giving(idle, share).unwrap();
+            let shifted = shift(&target, weights, 2, &wait).await.unwrap();
+            assert_eq!(shifted.after, weights);
+            assert_eq!(weights_seen_by_aws(&moto).await, weights);
+        }
+        seen_serving(&target, idle, image.digest(), 2).await.unwrap();
+        lower(&target, idle.other(), 0, &wait).await.unwrap();
+        let error = target.deregister(&revision).await.unwrap_err();
+        assert!(error.to_string().contains("still in use"), "{error}");
+    }
+    assert_eq!(target.live().await.unwrap().live_colour(), Some(Colour::Blue));
+    assert_eq!(target.urls().await.unwrap().production.port_or_known_default(), Some(80));
+}
+
+/// Green's and blue's share on the production rule, as the real `aws` client reads them.
+async fn weights_seen_by_aws(moto: &Moto) -> Weights {
+    let aws = moto.aws();
+    let balancers = aws.call(["elbv2", "describe-load-balancers", "--names", PREFIX]).await;
+    let arn = balancers["LoadBalancers"][0]["LoadBalancerArn"].as_str().unwrap().to_owned();
+    let listeners = aws.call(["elbv2", "describe-listeners", "--load-balancer-arn", &arn]).await;
+    let listeners = listeners["Listeners"].as_array().unwrap();
+    let production = listeners.iter().find(|listener| listener["Port"] == 80).unwrap();
+    let arn = production["ListenerArn"].as_str().unwrap();
+    let rules = aws.call(["elbv2", "describe-rules", "--listener-arn", arn]).await;
+    let rule = rules["Rules"].as_array().unwrap().iter().find(|rule| rule["Priority"] == "10");
+    let groups = rule.unwrap()["Actions"][0]["ForwardConfig"]["TargetGroups"].as_array().unwrap();
+    let share = |colour: &str| {
+        let of = |group: &&serde_json::Value| {
+            group["TargetGroupArn"].as_str().unwrap().contains(&format!("backend-{colour}/"))
+        };
+        u8::try_from(groups.iter().find(of).unwrap()["Weight"].as_u64().unwrap()).unwrap()
+    };
+    Weights::new(share("blue"), share("green")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

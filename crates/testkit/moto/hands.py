@@ -228,6 +228,9 @@ class Hands:
             container.task_arn = record.task_arn
             _, at, digest = (container.image or "").partition("@")
             container.image_digest = digest if at else None
+            # ECS answers with texts here; moto passes the task definition's numbers on.
+            container.cpu = str(container.cpu or 0)
+            container.memory = None if container.memory is None else str(container.memory)
         backend.tasks.setdefault(cluster.name, {})[record.task_arn] = record
         task = Running(record)
         if self.program:
