@@ -25,6 +25,8 @@ const DRAIN: Duration = Duration::from_millis(200);
 const FINISH: Duration = Duration::from_secs(20);
 /// How long the slow version takes until it listens.
 const SLOW_START: Duration = Duration::from_secs(4);
+/// How many requests the version that wears out answers well: enough for a smoke test, too few for users.
+const WORN_OUT_AFTER: u64 = 20;
 
 /// Serves until it is told to stop.
 #[tokio::main]
@@ -108,14 +110,23 @@ fn router(shop: Arc<Shop>) -> Router {
     router.layer(faults).with_state(shop)
 }
 
-/// The version with `FAULT=errors` is well as far as health checks go, and fails three of ten other requests.
+/// Two versions are well as far as health checks go: one fails three of ten other requests, and one answers the first of
+/// them well and fails all after that, so that only traffic shows it.
 async fn fail_some(State(shop): State<Arc<Shop>>, request: Request, next: Next) -> Response {
     let asked_for_health = request.uri().path().starts_with("/health");
-    if !asked_for_health && shop.fault == Some(Fault::Errors) && shop.next_request() % 10 < 3 {
-        let text = "this version fails some requests (FAULT=errors)\n";
+    if !asked_for_health && fails(&shop) {
+        let text = "this version fails some requests (see its FAULT)\n";
         return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
     }
     next.run(request).await
+}
+
+fn fails(shop: &Shop) -> bool {
+    match shop.fault {
+        Some(Fault::Errors) => shop.next_request() % 10 < 3,
+        Some(Fault::WearsOut) => shop.next_request() >= WORN_OUT_AFTER,
+        _ => false,
+    }
 }
 
 async fn page(State(shop): State<Arc<Shop>>) -> Html<String> {

@@ -35,6 +35,7 @@ pub(crate) enum Fault {
     Errors,
     SlowStart,
     NoDatabase,
+    WearsOut,
 }
 
 impl FromStr for Fault {
@@ -46,9 +47,10 @@ impl FromStr for Fault {
             "errors" => Self::Errors,
             "slow-start" => Self::SlowStart,
             "no-database" => Self::NoDatabase,
+            "wears-out" => Self::WearsOut,
             other => {
                 return Err(format!(
-                    "FAULT={other:?} is not known: crash, unhealthy, errors, slow-start, no-database"
+                    "FAULT={other:?} is not known: crash, unhealthy, errors, slow-start, no-database, wears-out"
                 ));
             }
         })
