@@ -4,12 +4,13 @@ Each function replaces one method and says what AWS does that moto does not. The
 """
 
 import functools
+import uuid
 
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ecs.models import EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.elbv2.models import FakeTargetGroup
-from moto.rds.models import DBParameterGroup
+from moto.rds.models import DBInstance, DBParameterGroup
 
 KEPT = {
     "healthCheckGracePeriodSeconds": "health_check_grace_period_seconds",
@@ -122,10 +123,23 @@ def rule_descriptions():
     SecurityGroupRule.description = property(description)
 
 
+def resource_ids_of_instances():
+    """Every RDS instance has a resource id of its own, by which the provider finds it; moto gives all the same one."""
+    original = DBInstance.__init__
+
+    @functools.wraps(original)
+    def init(self, *arguments, **named):
+        original(self, *arguments, **named)
+        self.dbi_resource_id = "db-" + uuid.uuid4().hex[:26].upper()
+
+    DBInstance.__init__ = init
+
+
 def mend():
     """Mend everything."""
     rule_descriptions()
     parameter_source()
+    resource_ids_of_instances()
     service_settings()
     tasks_of_a_service()
     targets_by_port()
