@@ -231,25 +231,37 @@ impl Engine<'_, '_> {
     /// undone tells, since later steps change what earlier ones did. An unwinding that could not be recorded, or somebody
     /// at the console, may have put it back in the meantime; going on from there would end in a mixture.
     async fn reconcile(&mut self) -> Result<(), Halt> {
-        let newest = self.saga.steps.iter().rev().find(|step| {
+        for step in self.saga.steps.iter().rev() {
             let plan = step.plan();
-            *self.progress.state(&plan.step) == StepState::Done
-                && matches!(plan.reversal, Reversal::Undo(_))
-        });
-        let Some(step) = newest else { return Ok(()) };
-        let name = step.plan().step;
-        let before = self.progress.before[&name].clone();
-        let probed = step.probe(&self.context(&name), &before).await;
-        let error = match probed {
-            Ok(Probe::Done(_)) => return Ok(()),
-            Ok(Probe::NotDone) => "it is not there any more".to_owned(),
-            Ok(Probe::InDoubt(seen)) => seen,
-            Err(error) => error.to_string(),
-        };
-        let error = format!(
-            "the journal says that this step was done, and the world says otherwise: {error}"
-        );
-        Err(self.fail(name, StepError::new(StepErrorKind::Failed, error)).await)
+            let state = self.progress.state(&plan.step).clone();
+            let began = matches!(state, StepState::Done | StepState::Intended);
+            if !began || !matches!(plan.reversal, Reversal::Undo(_)) {
+                continue;
+            }
+            let name = plan.step;
+            let before = self.progress.before[&name].clone();
+            let probed = step.probe(&self.context(&name), &before).await;
+            let error = match (probed, state) {
+                // The newest act is there, so all before it is too.
+                (Ok(Probe::Done(done)), StepState::Intended) => {
+                    return self.done(&name, done).await;
+                }
+                (Ok(Probe::Done(_)), _) => return Ok(()),
+                // It says nothing about what was before it.
+                (Ok(Probe::Repeatable), _) | (Ok(Probe::NotDone), StepState::Intended) => continue,
+                (Ok(Probe::NotDone), _) => "it is not there any more".to_owned(),
+                (Ok(Probe::InDoubt(why)), StepState::Intended) => {
+                    return Err(self.fail(name, in_doubt(&why)).await);
+                }
+                (Ok(Probe::InDoubt(seen)), _) => seen,
+                (Err(error), _) => error.to_string(),
+            };
+            let error = format!(
+                "the journal says that this step was done, and the world says otherwise: {error}"
+            );
+            return Err(self.fail(name, StepError::new(StepErrorKind::Failed, error)).await);
+        }
+        Ok(())
     }
 
     /// Looks, and journals the intent. Nothing has been touched when this fails.
@@ -281,11 +293,8 @@ impl Engine<'_, '_> {
         let probed = step.probe(&self.context(name), &before).await;
         let error = match probed {
             Ok(Probe::Done(done)) => return Ok(Settled::Done(done)),
-            Ok(Probe::NotDone) => return Ok(Settled::Repeat),
-            Ok(Probe::InDoubt(why)) => StepError::new(
-                StepErrorKind::Failed,
-                format!("interrupted, and it cannot be told whether it happened: {why}"),
-            ),
+            Ok(Probe::NotDone | Probe::Repeatable) => return Ok(Settled::Repeat),
+            Ok(Probe::InDoubt(why)) => in_doubt(&why),
             Err(error) => error,
         };
         Err(self.fail(name.clone(), error).await)
@@ -326,6 +335,11 @@ impl Engine<'_, '_> {
             life: self.control.life,
         }
     }
+}
+
+fn in_doubt(why: &str) -> StepError {
+    let text = format!("interrupted, and it cannot be told whether it happened: {why}");
+    StepError::new(StepErrorKind::Failed, text)
 }
 
 /// What a probe settled.

@@ -78,8 +78,10 @@ impl<T> Done<T> {
 pub enum Probe<T> {
     /// It did, whole.
     Done(Done<T>),
-    /// It did not, or it can be repeated without harm.
+    /// It did not.
     NotDone,
+    /// Nobody need know: repeating it changes nothing. Says nothing about the world.
+    Repeatable,
     /// Nobody can say; the text says what was seen.
     InDoubt(String),
 }
@@ -235,6 +237,7 @@ impl<S: Step> AnyStep for Erased<S> {
                 Probe::Done(done.map(|_| output))
             }
             Probe::NotDone => Probe::NotDone,
+            Probe::Repeatable => Probe::Repeatable,
             Probe::InDoubt(why) => Probe::InDoubt(why),
         })
     }

@@ -263,6 +263,104 @@ async fn killed_at_every_record_then_resumed() {
     }
 }
 
+/// Sets a cell that several steps share, as steps of traffic share their weights.
+struct Level {
+    world: World,
+    cell: usize,
+    to: u32,
+    /// Says nothing about the world when it is asked.
+    repeatable: bool,
+}
+
+#[async_trait]
+impl Step for Level {
+    type Before = u32;
+    type Output = ();
+
+    fn plan(&self) -> StepPlan {
+        StepPlan {
+            step: StepName::new(format!("level/{}", self.to)),
+            does: "set the cell".into(),
+            details: vec![],
+            reversal: undoable(),
+        }
+    }
+    async fn observe(&self, _: &Context<'_>) -> Result<u32, StepError> {
+        Ok(self.world.get(self.cell))
+    }
+    async fn apply(&self, _: &Context<'_>, _: &u32) -> Result<Done<()>, StepError> {
+        self.world.set(self.cell, self.to);
+        Ok(Done::new((), "set"))
+    }
+    async fn probe(&self, _: &Context<'_>, before: &u32) -> Result<Probe<()>, StepError> {
+        if self.repeatable {
+            return Ok(Probe::Repeatable);
+        }
+        Ok(match self.world.get(self.cell) {
+            now if now == self.to => Probe::Done(Done::new((), "was set")),
+            now if now == *before => Probe::NotDone,
+            now => Probe::InDoubt(format!("the cell is {now}")),
+        })
+    }
+    async fn undo(
+        &self,
+        _: &Context<'_>,
+        before: &u32,
+        _: Option<&()>,
+    ) -> Result<Undone, StepError> {
+        self.world.set(self.cell, *before);
+        Ok(Undone::whole("set back"))
+    }
+}
+
+fn levels(world: &World, repeatable: u32) -> Saga<'static> {
+    let mut saga = Saga::new();
+    for to in [10, 50, 100] {
+        let repeatable = to == repeatable;
+        let cell = usize::from(repeatable);
+        saga.push(Level { world: world.clone(), cell, to, repeatable });
+    }
+    saga
+}
+
+/// A run that is not to be undone goes on wherever it died: also when the act that was under way changed what the step
+/// before it did, and when the newest step cannot tell.
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_although_later_steps_change_what_earlier_ones_did() {
+    for repeatable in [0, 50, 100] {
+        for nth in 1..8 {
+            for crash in [Crash::Before(nth), Crash::After(nth)] {
+                let world = World::new(2);
+                let first = Memory::new(vec![], crash);
+                go(&levels(&world, repeatable), &first).await.map(|end| end.unwrap());
+                let second = Memory::new(first.records(), Crash::Never);
+                let end = go(&levels(&world, repeatable), &second).await.unwrap().unwrap();
+                let whole = match repeatable {
+                    0 => [100, 7],
+                    100 => [50, 100],
+                    other => [100, other],
+                };
+                assert_eq!(end.outcome, Outcome::Succeeded, "{:?}", end.failure);
+                assert_eq!(world.values(), whole);
+            }
+        }
+    }
+}
+
+/// What was put back while nobody could record it is not built upon.
+#[tokio::test(start_paused = true)]
+async fn a_world_that_was_put_back_is_not_gone_on_from() {
+    for nth in 3..7 {
+        let world = World::new(1);
+        let first = Memory::new(vec![], Crash::Before(nth));
+        go(&levels(&world, 0), &first).await.map(|end| end.unwrap());
+        world.set(0, 7);
+        let second = Memory::new(first.records(), Crash::Never);
+        let end = go(&levels(&world, 0), &second).await.unwrap().unwrap();
+        assert_eq!((end.outcome, world.values()), (Outcome::RolledBack, vec![7]), "{nth}");
+    }
+}
+
 /// A step that cannot be undone stops the unwinding: earlier steps may rest on it. Once mended, a resume goes on.
 #[tokio::test(start_paused = true)]
 async fn a_failed_undo_stops_there_and_can_be_taken_up_again() {
