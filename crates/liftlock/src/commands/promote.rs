@@ -135,6 +135,11 @@ pub(crate) async fn show(
         return conclusion.exit();
     };
     let took = seconds(began.elapsed());
+    let budgets = &site.environment.config.budgets;
+    let (budget, what) = match conclusion.deployment.as_ref().map(|deployment| deployment.kind) {
+        Some(RunKind::Rollback) => (budgets.rollback, "rollback"),
+        _ => (budgets.promotion, "promotion"),
+    };
     let mut lines = vec![String::new()];
     match conclusion.outcome {
         Outcome::Succeeded => {
@@ -167,6 +172,9 @@ pub(crate) async fn show(
             "  next      {}",
             left.command.replace("liftlock ", &format!("{} ", console.program()))
         ));
+    }
+    if began.elapsed() > budget.duration() {
+        lines.push(format!("  budget    exceeded: budgets.{what} of {environment} is {budget}"));
     }
     if let Some(url) = url {
         lines.push(format!("  url       {url}"));

@@ -1,5 +1,6 @@
 //! `rollout status`.
 
+use liftlock_environment::config::Engine;
 use liftlock_model::Exit;
 use liftlock_rollout::Colour;
 
@@ -12,7 +13,17 @@ use crate::failure::Failure;
 /// Prints what runs on which colour, and where traffic goes.
 pub(crate) async fn run(top: &Top, command: Rollout, console: &Console) -> Result<Exit, Failure> {
     let Rollout::Status { env } = command;
-    let site = connect::site(top, top.environment(&env)?, console).await?;
+    let environment = top.environment(&env)?;
+    if environment.config.infrastructure.engine == Engine::Stage {
+        // Looking starts nothing.
+        let directory = connect::stage_directory(top, &environment);
+        let status =
+            liftlock_stage::status(&directory).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+        if status.is_none() {
+            return Err(Failure::usage(format!("{env} does not run\n  next: liftlock promote --env {env}")));
+        }
+    }
+    let site = connect::site(top, environment, console).await?;
     for (service, target) in &site.targets {
         let live = target
             .live()
