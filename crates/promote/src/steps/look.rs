@@ -54,7 +54,7 @@ impl<L: Look> Step for Looking<L> {
     }
 
     async fn probe(&self, _: &Context<'_>, (): &()) -> Result<Probe<()>, StepError> {
-        Ok(Probe::NotDone)
+        Ok(Probe::Repeatable)
     }
 
     async fn undo(&self, _: &Context<'_>, (): &(), _: Option<&()>) -> Result<Undone, StepError> {

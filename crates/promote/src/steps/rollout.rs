@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use liftlock_model::{ImageDigest, Reversal, ServiceName, StepPlan};
-use liftlock_rollout::{Colour, TaskDefinition, lower, raise};
+use liftlock_rollout::{Colour, ColourState, TaskDefinition, lower, raise};
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, Undone};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ impl Step for Register<'_> {
 
     async fn probe(&self, _: &Context<'_>, (): &()) -> Result<Probe<TaskDefinition>, StepError> {
         // Registering finds what it registered before.
-        Ok(Probe::NotDone)
+        Ok(Probe::Repeatable)
     }
 
     async fn undo(
@@ -57,6 +57,17 @@ impl Step for Register<'_> {
         (): &(),
         output: Option<&TaskDefinition>,
     ) -> Result<Undone, StepError> {
+        // A revision that nothing uses changes nothing. That it cannot be found or removed must not keep the migrations and
+        // the infrastructure from being undone: ECS refuses while the last tasks of it go.
+        Ok(Undone::whole(match self.deregister(output).await {
+            Ok(note) => note,
+            Err(error) => format!("kept, which harms nothing: {error}"),
+        }))
+    }
+}
+
+impl Register<'_> {
+    async fn deregister(&self, output: Option<&TaskDefinition>) -> Result<String, StepError> {
         let target = self.frame.target(&self.service)?;
         let registered = match output {
             Some(registered) => registered.clone(),
@@ -69,16 +80,12 @@ impl Step for Register<'_> {
             }
         };
         let live = target.live().await.map_err(failure::target)?;
-        if [&live.blue, &live.green]
-            .iter()
-            .any(|state| state.task_definition.as_ref() == Some(&registered))
-        {
-            return Ok(Undone::whole(format!(
-                "{registered} is still what a colour is set to: kept"
-            )));
+        let is_set = |state: &ColourState| state.task_definition.as_ref() == Some(&registered);
+        if [&live.blue, &live.green].into_iter().any(is_set) {
+            return Ok(format!("{registered} is still what a colour is set to: kept"));
         }
         target.deregister(&registered).await.map_err(failure::target)?;
-        Ok(Undone::whole(format!("deregistered {registered}")))
+        Ok(format!("deregistered {registered}"))
     }
 }
 
@@ -225,8 +232,15 @@ impl Step for LowerOld<'_> {
         Ok(Done::new((), format!("{} is lowered", chosen.colour.other())))
     }
 
-    async fn probe(&self, _: &Context<'_>, _: &OldColour) -> Result<Probe<()>, StepError> {
-        Ok(Probe::NotDone)
+    async fn probe(&self, cx: &Context<'_>, _: &OldColour) -> Result<Probe<()>, StepError> {
+        let old = cx.output(&self.chosen)?.colour.other();
+        let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
+        let state = live.colour(old);
+        let gone = state.desired == 0 && state.running == 0 && state.draining_targets == 0;
+        Ok(match gone {
+            true => Probe::Done(Done::new((), format!("{old} was lowered"))),
+            false => Probe::NotDone,
+        })
     }
 
     async fn undo(
@@ -236,16 +250,25 @@ impl Step for LowerOld<'_> {
         _: Option<&()>,
     ) -> Result<Undone, StepError> {
         let chosen = cx.output(&self.chosen)?;
-        let (Some(task_definition), Some(digest)) = (&before.task_definition, &before.digest)
+        let Some(task_definition) = before.task_definition.as_ref().filter(|_| before.desired > 0)
         else {
             return Ok(Undone::whole("there was no old colour"));
         };
         let on = |text: String| cx.life(&text);
         let wait = self.frame.wait(&self.service, cx, &on)?;
         let target = self.frame.target(&self.service)?;
-        raise(target, chosen.colour.other(), task_definition, digest, before.desired, &wait)
+        let (old, desired) = (chosen.colour.other(), before.desired);
+        let Some(digest) = &before.digest else {
+            // None of its tasks was seen running before: there is no health to wait for.
+            target
+                .set_capacity(old, Some(task_definition), desired)
+                .await
+                .map_err(failure::target)?;
+            return Ok(Undone::whole(format!("{old} is set to {desired} tasks again")));
+        };
+        raise(target, old, task_definition, digest, desired, &wait)
             .await
             .map_err(failure::rollout)?;
-        Ok(Undone::whole(format!("{} is raised again", chosen.colour.other())))
+        Ok(Undone::whole(format!("{old} is raised again")))
     }
 }
