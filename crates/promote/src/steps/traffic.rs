@@ -52,6 +52,7 @@ impl Step for PointTest<'_> {
         let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
         let chosen =
             Chosen { colour: live.idle(), replaces: live.live_colour(), weights: live.weights };
+        refuse_half_way(&self.service, &chosen)?;
         Ok(Listeners { chosen, test: live.test })
     }
 
@@ -86,6 +87,22 @@ impl Step for PointTest<'_> {
         self.frame.target(&self.service)?.point_test(before.test).await.map_err(failure::target)?;
         Ok(Undone::whole(format!("the test listener shows {} again", before.test)))
     }
+}
+
+/// The colour to raise must carry no traffic: its tasks are replaced before anybody tested the new ones, and the weights
+/// of now are those that traffic would go back to.
+fn refuse_half_way(service: &ServiceName, chosen: &Chosen) -> Result<(), StepError> {
+    let share = chosen.weights.share(chosen.colour);
+    let Some(live) = chosen.replaces.filter(|_| share > 0) else { return Ok(()) };
+    let text = format!(
+        "the traffic of {service} is split ({}): an earlier run left it half way, and raising {} would replace tasks that \
+         users are on",
+        chosen.weights, chosen.colour
+    );
+    let hint = format!(
+        "go on with that run (`liftlock promote --resume --run RUN`; `liftlock history` names it), or give all weight to {live}"
+    );
+    Err(StepError::new(StepErrorKind::Failed, text).hint(hint))
 }
 
 /// Gives the raised colour a share of the users' traffic.
@@ -182,4 +199,23 @@ impl Step for Shift<'_> {
 /// No colour of a service serves.
 pub(crate) fn nothing_serves(service: &ServiceName) -> StepError {
     StepError::new(StepErrorKind::Failed, format!("no colour of {service} carries traffic"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colour_that_carries_traffic_is_not_raised() {
+        let service: ServiceName = "backend".parse().unwrap();
+        let chosen = |replaces, blue| Chosen {
+            colour: Colour::Green,
+            replaces,
+            weights: Weights::new(blue, 100 - blue).unwrap(),
+        };
+        assert!(refuse_half_way(&service, &chosen(Some(Colour::Blue), 100)).is_ok());
+        assert!(refuse_half_way(&service, &chosen(None, 100)).is_ok());
+        let error = refuse_half_way(&service, &chosen(Some(Colour::Blue), 50)).unwrap_err();
+        assert!(error.to_string().contains("give all weight to blue"), "{error}");
+    }
 }
