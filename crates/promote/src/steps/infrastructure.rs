@@ -58,7 +58,7 @@ impl Step for PlanInfrastructure<'_> {
     }
 
     async fn probe(&self, _: &Context<'_>, (): &()) -> Result<Probe<Planned>, StepError> {
-        Ok(Probe::NotDone)
+        Ok(Probe::Repeatable)
     }
 
     async fn undo(
@@ -148,6 +148,10 @@ impl Step for ApplyInfrastructure<'_> {
         let Some(bundle) = self.frame.previous_bundle else {
             return Ok(Undone::whole("there is no earlier infrastructure to go back to"));
         };
+        // What this run did not change is not this run's to put back: drift since the last good run may be meant.
+        if cx.output(&self.planned)?.plan.changes == 0 {
+            return Ok(Undone::whole("nothing had been changed"));
+        }
         let files = self.frame.files(bundle).await?;
         let maker = &self.frame.site.infrastructure;
         let plan = maker.plan(&files, &life(cx)).await?;
