@@ -2,6 +2,7 @@
 //! incident.
 
 use jiff::Timestamp;
+use liftlock_ledger::Query;
 use liftlock_model::{
     Deployment, DeploymentStatus, Event, ImageRef, Left, Outcome, Record, Release, RunId, RunKind,
     Sample, Verdict,
@@ -75,7 +76,7 @@ async fn old_version_serves(
         previous_bundle: None,
     };
     let result = async {
-        for (name, service) in site.environment.services_in_order() {
+        for (name, _) in site.environment.services_in_order() {
             let Some(image) = previous.content.images.get(name).map(ImageRef::digest) else {
                 continue;
             };
@@ -83,7 +84,9 @@ async fn old_version_serves(
             let live = target.live().await.map_err(crate::failure::target)?;
             let colour =
                 live.live_colour().ok_or_else(|| crate::steps::traffic::nothing_serves(name))?;
-            liftlock_rollout::seen_serving(target, colour, image, service.tasks)
+            // As many tasks as it had, which the environment file may count otherwise by now.
+            let tasks = live.colour(colour).desired.max(1);
+            liftlock_rollout::seen_serving(target, colour, image, tasks)
                 .await
                 .map_err(crate::failure::rollout)?;
         }
@@ -145,7 +148,7 @@ async fn schema_before(site: &Site, run: &RunId, kind: RunKind) -> Option<i32> {
         RunKind::Rollback => "database/roll-back",
         _ => "database/migrate",
     };
-    let entries = crate::run::history(&site.ledger).await.ok()?;
+    let entries = site.ledger.entries(&Query::all().run(run)).await.ok()?;
     let view = liftlock_ledger::projection::run(&entries, run)?;
     view.records.iter().find_map(|record| match record {
         Record::Intended { step: name, before } if name.as_str() == step => {
