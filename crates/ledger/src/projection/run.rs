@@ -62,13 +62,22 @@ fn record(entry: &Entry) -> Option<&Record> {
     }
 }
 
-/// The last run of an environment, when it began and did not end: the one to resume.
-pub fn unfinished(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
-    let last = entries.iter().rev().find(|entry| {
+/// The last promotion or rollback that began in an environment. Infrastructure and migrations alone are no sagas: they
+/// neither leave anything to resume, nor hide what does.
+pub fn last(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
+    let begins = |entry: &&Entry| {
         entry.environment.as_ref() == Some(environment)
-            && matches!(entry.event, Event::RunStarted { .. })
-    })?;
-    let id = last.run.as_ref()?;
-    let ended = run(entries, id)?.finished.is_some();
-    (!ended).then(|| id.clone())
+            && matches!(
+                entry.event,
+                Event::RunStarted { kind: RunKind::Promotion | RunKind::Rollback, .. }
+            )
+    };
+    entries.iter().rev().find(begins).and_then(|entry| entry.run.clone())
+}
+
+/// The last promotion or rollback of an environment, when it did not end: the one to resume.
+pub fn unfinished(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
+    let id = last(entries, environment)?;
+    let ended = run(entries, &id)?.finished.is_some();
+    (!ended).then_some(id)
 }

@@ -201,6 +201,11 @@ async fn an_interrupted_run_is_found_until_it_ends(place: Place) {
     assert_eq!((view.actor, view.reason.as_deref()), (ann(), Some("because")));
     assert_eq!((view.release, view.environment), (Some(one.id.clone()), Some(dev())));
 
+    // Infrastructure that is applied by hand hides nothing, whether it ends or dies.
+    let by_hand = Writer { ledger: &ledger, environment: dev(), run: run() };
+    by_hand.started(RunKind::Infrastructure, &one).await;
+    assert_eq!(unfinished().await.as_ref(), Some(&writer.run));
+
     let finished = Record::Finished { outcome: Outcome::RolledBack, left: vec![] };
     writer.record(finished).await;
     assert_eq!(unfinished().await, None);
