@@ -1,9 +1,11 @@
 //! Choices that the ledger's history decides: pure readings of its entries, save for the last.
 
 use liftlock_gate::{Approval, ApprovalDecision, Proof};
+pub(crate) use liftlock_ledger::projection::last as last_run;
 use liftlock_ledger::projection::{self, Decision};
 use liftlock_model::{
-    ArtifactHash, DeploymentStatus, Entry, EnvName, Event, Outcome, Record, Release, RunId, RunKind,
+    ArtifactHash, Deployment, DeploymentStatus, Entry, EnvName, Event, Outcome, Record, Release,
+    ReleaseId, RunId, RunKind,
 };
 
 use crate::error::PromoteError;
@@ -15,8 +17,14 @@ use crate::steps::infrastructure::APPLY;
 /// Which release is meant.
 pub(crate) fn release(site: &Site, ask: &Ask, entries: &[Entry]) -> Result<Release, PromoteError> {
     let release = match &ask.release {
-        Some(id) => projection::release(entries, id)
-            .ok_or_else(|| PromoteError::UnknownRelease(id.clone()))?,
+        Some(id) => {
+            let release = projection::release(entries, id)
+                .ok_or_else(|| PromoteError::UnknownRelease(id.clone()))?;
+            if ask.kind == RunKind::Rollback {
+                has_served(&site.environment.name, id, entries)?;
+            }
+            release
+        }
         None if ask.kind == RunKind::Rollback => earlier(site, entries)?,
         None => next(site, entries)?,
     };
@@ -43,24 +51,60 @@ fn next(site: &Site, entries: &[Entry]) -> Result<Release, PromoteError> {
     })
 }
 
-/// The last other release that served here.
+/// A rollback passes no gates: what it may bring back is only what has passed them here.
+fn has_served(
+    environment: &EnvName,
+    release: &ReleaseId,
+    entries: &[Entry],
+) -> Result<(), PromoteError> {
+    let served = projection::deployments(entries, Some(environment)).into_iter().any(|one| {
+        one.deployment.release == *release && one.deployment.status == DeploymentStatus::Succeeded
+    });
+    if served {
+        return Ok(());
+    }
+    Err(PromoteError::NoRelease(format!(
+        "{release} has never served in {environment}, so it cannot be brought back there\n  next: liftlock promote --env \
+         {environment} --release {release}, or one of `liftlock history --env {environment}`"
+    )))
+}
+
+/// The release that served here before the one that serves now.
 fn earlier(site: &Site, entries: &[Entry]) -> Result<Release, PromoteError> {
     let environment = &site.environment.name;
     let current = projection::current(entries, environment).ok_or_else(|| {
         PromoteError::NoRelease(format!("nothing has been deployed to {environment} yet, so there is nothing to roll back\n  next: liftlock status --env {environment}"))
     })?;
-    projection::deployments(entries, Some(environment))
+    let deployments: Vec<_> = projection::deployments(entries, Some(environment))
         .into_iter()
-        .rev()
         .map(|deployed| deployed.deployment)
-        .find(|one| one.status == DeploymentStatus::Succeeded && one.release != current.release)
-        .and_then(|one| projection::release(entries, &one.release))
-        .ok_or_else(|| {
-            PromoteError::NoRelease(format!(
-                "{} is the only release that {environment} has had; there is none to go back to\n  next: liftlock promote --env {environment} with a release that is good",
-                current.release
-            ))
-        })
+        .collect();
+    way_back(&deployments).and_then(|id| projection::release(entries, id)).ok_or_else(|| {
+        PromoteError::NoRelease(format!(
+            "{environment} has had no release before {}; there is none to go back to\n  next: liftlock promote --env {environment} with a release that is good",
+            current.release
+        ))
+    })
+}
+
+/// Where an environment's deployments, oldest first, lead back to. Going back twice goes two releases back: what was
+/// rolled back is not gone back to. From a promotion that got stuck, the way back is to what served before it.
+fn way_back(deployments: &[Deployment]) -> Option<&ReleaseId> {
+    let mut served: Vec<&ReleaseId> = Vec::new();
+    for one in deployments.iter().filter(|one| one.status == DeploymentStatus::Succeeded) {
+        match served.iter().rposition(|release| **release == one.release) {
+            Some(at) if one.kind == RunKind::Rollback => served.truncate(at + 1),
+            _ if served.last() == Some(&&one.release) => {}
+            _ => served.push(&one.release),
+        }
+    }
+    let is_stuck = deployments.last().is_some_and(|last| {
+        last.status == DeploymentStatus::Stuck && last.kind == RunKind::Promotion
+    });
+    match is_stuck {
+        true => served.last().copied(),
+        false => served.iter().rev().nth(1).copied(),
+    }
 }
 
 /// The infrastructure that the last good run left.
@@ -85,16 +129,6 @@ pub(crate) fn last_bundle(entries: &[Entry], environment: &EnvName) -> Option<Ar
             _ => None,
         })
     })
-}
-
-/// The last run that began in an environment.
-pub(crate) fn last_run(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
-    entries
-        .iter()
-        .rev()
-        .filter(|entry| entry.environment.as_ref() == Some(environment))
-        .find(|entry| matches!(entry.event, Event::RunStarted { .. }))
-        .and_then(|entry| entry.run.clone())
 }
 
 /// Whether a run has its line in the history.
@@ -151,4 +185,58 @@ pub(crate) async fn already_serves(site: &Site, release: &Release, entries: &[En
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(number: u8) -> ReleaseId {
+        format!("rel-{number:012x}").parse().unwrap()
+    }
+
+    fn deployed(kind: RunKind, number: u8, status: DeploymentStatus) -> Deployment {
+        Deployment {
+            environment: "dev".parse().unwrap(),
+            kind,
+            release: release(number),
+            version: number.to_string(),
+            commit: "c0ffee00".repeat(5).parse().unwrap(),
+            subject: None,
+            pull_request: None,
+            images: Default::default(),
+            actor: liftlock_model::Actor::new("ann"),
+            started: jiff::Timestamp::UNIX_EPOCH,
+            finished: jiff::Timestamp::UNIX_EPOCH,
+            status,
+            previous: None,
+            schema_before: None,
+            schema_after: None,
+            left: vec![],
+        }
+    }
+
+    #[test]
+    fn the_way_back_is_to_what_served_before() {
+        use DeploymentStatus::{RolledBack, Stuck, Succeeded};
+        use RunKind::{Promotion, Rollback};
+        let back = |runs: &[(RunKind, u8, DeploymentStatus)]| {
+            let deployments: Vec<_> = runs
+                .iter()
+                .map(|(kind, number, status)| deployed(*kind, *number, *status))
+                .collect();
+            way_back(&deployments).cloned()
+        };
+        let three =
+            [(Promotion, 1, Succeeded), (Promotion, 2, Succeeded), (Promotion, 3, Succeeded)];
+        let after = |more: &[_]| back(&[&three[..], more].concat());
+        assert_eq!(back(&three[..1]), None);
+        assert_eq!(after(&[]), Some(release(2)));
+        assert_eq!(after(&[(Rollback, 2, Succeeded)]), Some(release(1)), "back twice is two back");
+        assert_eq!(after(&[(Promotion, 4, RolledBack)]), Some(release(2)));
+        assert_eq!(after(&[(Promotion, 4, Stuck)]), Some(release(3)), "to what served before it");
+        assert_eq!(after(&[(Rollback, 2, Stuck)]), Some(release(2)), "tried again");
+        let again = [(Rollback, 1, Succeeded), (Promotion, 3, Succeeded)];
+        assert_eq!(after(&again), Some(release(1)));
+    }
 }
