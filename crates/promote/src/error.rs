@@ -63,6 +63,16 @@ pub enum PromoteError {
     /// What the run would act on could not be reached or is not in order; nothing was touched.
     #[error("{0}\n  nothing was touched")]
     Preflight(#[from] StepError),
+    /// Infrastructure was applied by hand, and not to its end.
+    #[error(
+        "{error}\n  some of the plan's changes may have been made\n  next: liftlock infra plan --env {environment}"
+    )]
+    HalfApplied {
+        /// Where.
+        environment: EnvName,
+        /// Why.
+        error: StepError,
+    },
     /// The ledger could not be used; nothing was touched.
     #[error("{message}")]
     Ledger {
@@ -107,6 +117,7 @@ impl PromoteError {
                 StepErrorKind::Configuration => Exit::Usage,
                 StepErrorKind::Failed | StepErrorKind::Cancelled => Exit::Failed,
             },
+            Self::HalfApplied { .. } => Exit::Stuck,
             Self::Ledger { authentication: true, .. } => Exit::Authentication,
             Self::Ledger { .. } => Exit::Usage,
             Self::Saga(SagaError::TakenOver { .. }) => Exit::Held,

@@ -3,18 +3,21 @@
 use std::io::Write;
 use std::path::Path;
 
-use liftlock_ledger::Ledger;
+use liftlock_ledger::projection;
 use liftlock_model::{
-    Actor, EnvName, Event, Fingerprint, Outcome, Record, Reversal, RunId, RunKind, StepName,
-    StepPlan,
+    Event, Fingerprint, Outcome, Record, Reversal, RunId, RunKind, StepName, StepPlan,
 };
 use liftlock_saga::{StepError, StepErrorKind};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{self, Files};
+use crate::error::PromoteError;
+use crate::hold::Hold;
 use crate::infrastructure::{Infrastructure, InfrastructurePlan};
 use crate::report::Report;
+use crate::run::read_history;
 use crate::scribe::Scribe;
+use crate::site::Site;
 use crate::steps::infrastructure::APPLY;
 
 /// A plan and the files that it was made from.
@@ -78,14 +81,10 @@ impl SavedInfrastructure {
     }
 }
 
-/// Applies infrastructure alone, on record.
+/// Applies infrastructure alone, on record, and never while a run holds the environment.
 pub struct InfrastructureRun<'a> {
-    /// Where it is recorded.
-    pub ledger: &'a Ledger,
     /// The environment.
-    pub environment: &'a EnvName,
-    /// Who applies.
-    pub actor: &'a Actor,
+    pub site: &'a Site,
     /// Who hears of it.
     pub report: &'a Report,
 }
@@ -93,32 +92,53 @@ pub struct InfrastructureRun<'a> {
 impl InfrastructureRun<'_> {
     /// Applies exactly the saved plan, or refuses. `overrides` are the addresses that may be destroyed by a person's word:
     /// they go on record.
+    ///
+    /// # Errors
+    /// Another run holds the environment or was interrupted there; what was planned does not hold any longer; or the
+    /// plan was applied in part ([`PromoteError::HalfApplied`]).
     pub async fn apply(
         &self,
         maker: &dyn Infrastructure,
         saved: &SavedInfrastructure,
         overrides: &[String],
-    ) -> Result<String, StepError> {
+    ) -> Result<String, PromoteError> {
         let run = RunId::generate();
-        let lease = self
-            .ledger
-            .acquire(self.environment, &run, self.actor, std::time::Duration::from_secs(30))
-            .await
-            .map_err(|error| StepError::from_error(&error))?;
-        let heart = liftlock_ledger::Heart::start(self.ledger, lease.clone());
+        let hold = Hold::take(self.site, &run).await?;
+        let result = self.held(&hold, run, maker, saved, overrides).await;
+        hold.give_back(self.site).await;
+        result
+    }
+
+    async fn held(
+        &self,
+        hold: &Hold,
+        run: RunId,
+        maker: &dyn Infrastructure,
+        saved: &SavedInfrastructure,
+        overrides: &[String],
+    ) -> Result<String, PromoteError> {
+        let Site { environment, ledger, actor, .. } = self.site;
+        let environment = &environment.name;
+        let entries = read_history(ledger).await?;
+        if let Some(run) = projection::unfinished(&entries, environment) {
+            return Err(PromoteError::Interrupted { environment: environment.clone(), run });
+        }
         let scribe = Scribe::new(
-            self.ledger.clone(),
-            self.environment.clone(),
+            ledger.clone(),
+            environment.clone(),
             run,
-            self.actor.clone(),
-            Some(lease.fence()),
+            actor.clone(),
+            Some(hold.fence()),
             self.report.clone(),
         );
-        let result = self.recorded(&scribe, maker, saved, overrides).await;
-        heart.stop().await;
-        // A lease that cannot be given back expires by itself.
-        self.ledger.release(&lease).await.ok();
-        result
+        self.recorded(&scribe, maker, saved, overrides).await.map_err(|error| match error.kind() {
+            StepErrorKind::Authentication | StepErrorKind::Configuration => {
+                PromoteError::Preflight(error)
+            }
+            StepErrorKind::Failed | StepErrorKind::Cancelled => {
+                PromoteError::HalfApplied { environment: environment.clone(), error }
+            }
+        })
     }
 
     async fn recorded(
@@ -129,12 +149,15 @@ impl InfrastructureRun<'_> {
         overrides: &[String],
     ) -> Result<String, StepError> {
         let files = saved.bundle();
-        let packed = archive::pack(&files).map_err(|error| StepError::from_error(&error))?;
+        // What fails before the plan is applied has touched nothing.
+        let before = StepErrorKind::Configuration;
+        let packed = archive::pack(&files).map_err(|error| StepError::of_kind(before, &error))?;
         let bundle = self
+            .site
             .ledger
             .put_artifact(&packed)
             .await
-            .map_err(|error| StepError::from_error(&error))?;
+            .map_err(|error| StepError::of_kind(before, &error))?;
         let step = StepName::new(APPLY);
         let plan = StepPlan {
             step: step.clone(),
@@ -144,22 +167,22 @@ impl InfrastructureRun<'_> {
                 "applied by hand; go back by planning the code that was there before".into(),
             ),
         };
-        let write = async |event: Event| {
-            scribe.write(event).await.map(|_| ()).map_err(|error| StepError::from_error(&error))
+        let write = async |event: Event, kind| {
+            scribe.write(event).await.map(|_| ()).map_err(|error| StepError::of_kind(kind, &error))
         };
         let record = |record: Record| Event::Journal { record };
         let options = overrides.iter().map(|address| format!("allow={address}")).collect();
-        write(Event::RunStarted {
+        let started = Event::RunStarted {
             kind: RunKind::Infrastructure,
             release: None,
             reason: None,
             options,
-        })
-        .await?;
+        };
+        write(started, before).await?;
         let fingerprint = Fingerprint::of(&(&saved.plan, &bundle));
-        write(record(Record::Planned { fingerprint, steps: vec![plan] })).await?;
-        write(record(Record::Intended { step: step.clone(), before: serde_json::Value::Null }))
-            .await?;
+        write(record(Record::Planned { fingerprint, steps: vec![plan] }), before).await?;
+        let intended = Record::Intended { step: step.clone(), before: serde_json::Value::Null };
+        write(record(intended), before).await?;
         let report = self.report.clone();
         let name = step.clone();
         let life = move |text: &str| {
@@ -172,10 +195,18 @@ impl InfrastructureRun<'_> {
                     serde_json::to_value(&bundle).map_err(|error| StepError::from_error(&error))?;
                 (Outcome::Succeeded, Record::Done { step, output, note: note.clone() })
             }
-            Err(error) => (Outcome::Stuck, Record::Failed { step, error: error.to_string() }),
+            Err(error) => {
+                let outcome = match error.kind() {
+                    StepErrorKind::Authentication | StepErrorKind::Configuration => {
+                        Outcome::RolledBack
+                    }
+                    StepErrorKind::Failed | StepErrorKind::Cancelled => Outcome::Stuck,
+                };
+                (outcome, Record::Failed { step, error: error.to_string() })
+            }
         };
-        write(record(ended)).await?;
-        write(record(Record::Finished { outcome, left: vec![] })).await?;
+        write(record(ended), StepErrorKind::Failed).await?;
+        write(record(Record::Finished { outcome, left: vec![] }), StepErrorKind::Failed).await?;
         result
     }
 }

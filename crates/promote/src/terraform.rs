@@ -161,7 +161,7 @@ impl Infrastructure for TerraformInfrastructure {
         let saved: SavedPlan = serde_json::from_value(plan.saved.clone())
             .map_err(|error| StepError::from_error(&error))?;
         let terraform = self.terraform(bundle).await?;
-        terraform.init().await.map_err(|error| plan_failed(error.into()))?;
+        terraform.init().await.map_err(|error| untouched(error.into()))?;
         life(&format!("{}: apply: {}", terraform.tool(), plan.headline));
         terraform.apply(&saved).await.map_err(apply_failed)?;
         Ok(format!("applied: {}", plan.headline))
@@ -196,9 +196,26 @@ fn plan_failed(error: PlanError) -> StepError {
     }
 }
 
+/// A failure before anything was applied, told apart from one in the middle by its kind.
+fn untouched(error: PlanError) -> StepError {
+    let kind = match kind(error.exit()) {
+        StepErrorKind::Failed | StepErrorKind::Cancelled => StepErrorKind::Configuration,
+        kind => kind,
+    };
+    let wrong = StepError::of_kind(kind, &error);
+    match &error {
+        PlanError::Command(command) => wrong.hint(command.hint()),
+        PlanError::Work(_) | PlanError::Unreadable { .. } => wrong,
+    }
+}
+
 fn apply_failed(error: ApplyError) -> StepError {
     match error {
-        ApplyError::Before(error) => plan_failed(error),
+        ApplyError::Before(error) => untouched(error),
+        // Nothing was touched either: the plan is no longer what is there.
+        error @ ApplyError::Refused { .. } => {
+            StepError::of_kind(StepErrorKind::Configuration, &error)
+        }
         ApplyError::Command(command) => {
             let hint = command.hint();
             StepError::of_kind(StepErrorKind::Failed, &command).hint(hint)

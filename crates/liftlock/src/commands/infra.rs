@@ -116,7 +116,6 @@ async fn apply(
     let saved = SavedInfrastructure::read(&saved(top, environment)).map_err(|error| {
         Failure::usage(format!("{error}\n  next: liftlock infra plan --env {}", environment.name))
     })?;
-    let ledger = connect::ledger(top, environment).await?.0;
     let refused = maker.refused(&saved.plan);
     if !refused.is_empty() {
         return Err(Failure {
@@ -128,13 +127,9 @@ async fn apply(
             exit: Exit::Refused,
         });
     }
-    let site = liftlock_promote::InfrastructureRun {
-        ledger: &ledger,
-        environment: &environment.name,
-        actor: &top.actor,
-        report: &console.report(),
-    };
-    let note = site.apply(&maker, &saved, allow).await?;
-    console.say(&note);
+    let site = connect::site(top, environment.clone(), console).await?;
+    let run = liftlock_promote::InfrastructureRun { site: &site, report: &console.report() };
+    let note = run.apply(&maker, &saved, allow).await?;
+    console.result("applied", &serde_json::json!({ "note": note }), || note.clone());
     Ok(Exit::Done)
 }
