@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use liftlock_environment::config::Smoke;
 use liftlock_model::Verdict;
-use liftlock_probe::DatabaseState;
+use liftlock_probe::{DatabaseState, SmokeResult};
 use liftlock_rollout::{Check, Observation, Requests, Urls};
 use liftlock_saga::StepError;
 
@@ -58,19 +58,32 @@ impl Check for LiveCheck<'_> {
         let prober = &self.site.prober;
         let mut bad = Vec::new();
 
-        let health = prober.health(&self.urls.test, timeout).await;
+        // All at once: a look should take as long as its slowest answer, not as long as all of them.
+        let mut quiet = |_: &SmokeResult| {};
+        let users = async {
+            match self.whole {
+                true => Some(prober.health(&self.urls.production, timeout).await),
+                false => None,
+            }
+        };
+        let (health, users, deep, report, alarms) = tokio::join!(
+            prober.health(&self.urls.test, timeout),
+            users,
+            prober.deep_health(&self.urls.test, timeout),
+            prober.smoke(&self.safe, Some(&self.urls.test), None, timeout, &mut quiet),
+            self.site.alarms.ringing(),
+        );
         let mut healthy = health.ok;
         if !health.ok {
             bad.push(format!("{}: {}", self.urls.test, health.detail));
         }
-        if self.whole {
-            let users = prober.health(&self.urls.production, timeout).await;
+        if let Some(users) = users {
             healthy &= users.ok;
             if !users.ok {
                 bad.push(format!("{}: {}", self.urls.production, users.detail));
             }
         }
-        let database = match prober.deep_health(&self.urls.test, timeout).await.database {
+        let database = match deep.database {
             DatabaseState::Reachable => Some(true),
             DatabaseState::Unreachable => {
                 bad.push("the application does not reach its database".into());
@@ -78,14 +91,11 @@ impl Check for LiveCheck<'_> {
             }
             DatabaseState::Unknown => None,
         };
-        let report =
-            prober.smoke(&self.safe, Some(&self.urls.test), None, timeout, &mut |_| {}).await;
         let errors = report.results.iter().filter(|result| result.verdict == Verdict::Fail);
         bad.extend(errors.clone().map(|result| format!("{}: {}", result.name, result.detail)));
         let requests =
             Requests { total: report.results.len() as u64, errors: errors.count() as u64 };
-
-        match self.site.alarms.ringing().await {
+        match alarms {
             Ok(alarms) => {
                 for alarm in alarms.into_iter().filter(|alarm| !self.known.contains(&alarm.name)) {
                     healthy = false;

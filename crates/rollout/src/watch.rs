@@ -70,8 +70,12 @@ impl Tripped {
     }
 }
 
+/// How long a look may take at least, however short the breaker's interval is: on a busy machine an answer that comes late is still
+/// an answer, and the next look simply begins later.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Watches for `period`: looks at once, then at each of the breaker's intervals, and once more at the end. A look that does not
-/// answer within the interval learned nothing. A breaker that has watched before goes on where it was.
+/// answer within the interval, or within ten seconds where the interval is shorter, learned nothing. A breaker that has watched before goes on where it was.
 pub async fn watch(
     check: &dyn Check,
     breaker: &mut Breaker,
@@ -80,13 +84,14 @@ pub async fn watch(
 ) -> Result<Watched, Tripped> {
     let (start, offset) = (Instant::now(), breaker.now());
     let interval = breaker.interval().max(Duration::from_millis(1));
+    let limit = interval.max(LOOK).min(wait.timeout);
     let end = start + period;
     loop {
-        let look = tokio::time::timeout(interval.min(wait.timeout), check.look());
+        let look = tokio::time::timeout(limit, check.look());
         let seen = tokio::select! {
             biased;
             () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
-            seen = look => seen.unwrap_or_else(|_| unanswered(interval.min(wait.timeout))),
+            seen = look => seen.unwrap_or_else(|_| unanswered(limit)),
         };
         let looked = Instant::now();
         if let Some(trip) = breaker.observe(offset + (looked - start), &seen) {
