@@ -1,21 +1,38 @@
 //! Holding an environment: a lease in the ledger, and a lock on this machine that tells a dead run from a live one.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
 use std::time::Duration;
 
-use liftlock_ledger::{AcquireError, Fence, Heart, Lease, Location};
-use liftlock_model::RunId;
+use liftlock_ledger::{AcquireError, Fence, Heart, Lease, Ledger, Location, projection};
+use liftlock_model::{Actor, EnvName, RunId};
 use liftlock_saga::{StepError, StepErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PromoteError;
-use crate::site::Site;
+use crate::run::read_history;
 
 /// How long a lease holds without a heartbeat.
 const TTL: Duration = Duration::from_secs(30);
 
+/// Which environment is to be held, by whom, and where that is written down.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The environment.
+    pub environment: &'a EnvName,
+    /// The ledger.
+    pub ledger: &'a Ledger,
+    /// Where the ledger is.
+    pub location: &'a Location,
+    /// Who works.
+    pub actor: &'a Actor,
+    /// The environment's private directory on this machine.
+    pub work: &'a Path,
+}
+
 /// An environment held by a run.
-pub(crate) struct Hold {
+pub struct Hold {
+    ledger: Ledger,
     lease: Lease,
     heart: Heart,
     /// Held until this is dropped; the system frees it when the process dies.
@@ -25,32 +42,53 @@ pub(crate) struct Hold {
 impl Hold {
     /// Takes the environment for `run`, or says who has it. A lease that a dead process of this machine left behind is
     /// taken at once; of another machine's, only its expiry tells.
-    pub(crate) async fn take(site: &Site, run: &RunId) -> Result<Self, PromoteError> {
-        let lock = match lock(site)? {
+    pub(crate) async fn take(place: &Place<'_>, run: &RunId) -> Result<Self, PromoteError> {
+        let lock = match lock(place)? {
             Some(lock) => lock,
-            None => return Err(busy(site).await),
+            None => return Err(busy(place).await),
         };
-        let lease = match acquire(site, run).await {
+        let lease = match acquire(place, run).await {
             // The lock is ours and this ledger is of this machine alone: whoever holds the lease is dead.
-            Err(PromoteError::Held { .. }) if matches!(site.location, Location::Sqlite(_)) => {
+            Err(PromoteError::Held { .. }) if matches!(place.location, Location::Sqlite(_)) => {
                 if let Some(left_behind) =
-                    site.ledger.holder(&site.environment.name).await.map_err(unreadable)?
+                    place.ledger.holder(place.environment).await.map_err(unreadable)?
                 {
-                    site.ledger
+                    place
+                        .ledger
                         .release(&left_behind)
                         .await
                         .map_err(|error| unreadable_text(error.to_string()))?;
                 }
-                acquire(site, run).await?
+                acquire(place, run).await?
             }
             other => other?,
         };
-        let heart = Heart::start(&site.ledger, lease.clone());
-        Ok(Self { lease, heart, _lock: lock })
+        let heart = Heart::start(place.ledger, lease.clone());
+        Ok(Self { ledger: place.ledger.clone(), lease, heart, _lock: lock })
+    }
+
+    /// Takes the environment for something else than a promotion or rollback, which must not begin in the middle of one.
+    ///
+    /// # Errors
+    /// Another run holds the environment, or was interrupted there; or the ledger cannot be used.
+    pub async fn between_runs(place: &Place<'_>, run: &RunId) -> Result<Self, PromoteError> {
+        let hold = Self::take(place, run).await?;
+        let interrupted = read_history(place.ledger)
+            .await
+            .map(|entries| projection::unfinished(&entries, place.environment));
+        let refusal = match interrupted {
+            Ok(None) => return Ok(hold),
+            Ok(Some(run)) => {
+                PromoteError::Interrupted { environment: place.environment.clone(), run }
+            }
+            Err(error) => error,
+        };
+        hold.give_back().await;
+        Err(refusal)
     }
 
     /// Proves to the ledger that this run still holds the environment.
-    pub(crate) fn fence(&self) -> Fence {
+    pub fn fence(&self) -> Fence {
         self.lease.fence()
     }
 
@@ -61,25 +99,25 @@ impl Hold {
         tokio::spawn(async move {
             let lost =
                 |pulse: &liftlock_ledger::Pulse| matches!(pulse, liftlock_ledger::Pulse::Lost(_));
-            if pulse.wait_for(lost).await.is_ok() {
-                cancel.cancel();
-            }
+            // A heart that ended without a word renews nothing either.
+            pulse.wait_for(lost).await.map(drop).ok();
+            cancel.cancel();
         })
     }
 
     /// Gives the environment free.
-    pub(crate) async fn give_back(self, site: &Site) {
+    pub async fn give_back(self) {
         self.heart.stop().await;
         // A lease that cannot be given back expires by itself; the run's end is on record already.
-        site.ledger.release(&self.lease).await.ok();
+        self.ledger.release(&self.lease).await.ok();
     }
 }
 
-async fn acquire(site: &Site, run: &RunId) -> Result<Lease, PromoteError> {
-    match site.ledger.acquire(&site.environment.name, run, &site.actor, TTL).await {
+async fn acquire(place: &Place<'_>, run: &RunId) -> Result<Lease, PromoteError> {
+    match place.ledger.acquire(place.environment, run, place.actor, TTL).await {
         Ok(lease) => Ok(lease),
         Err(AcquireError::Held { run, actor, since, expires, .. }) => Err(PromoteError::Held {
-            environment: site.environment.name.clone(),
+            environment: place.environment.clone(),
             run,
             actor,
             since,
@@ -89,13 +127,13 @@ async fn acquire(site: &Site, run: &RunId) -> Result<Lease, PromoteError> {
     }
 }
 
-fn lock(site: &Site) -> Result<Option<File>, PromoteError> {
-    let path = site.work.join("running.lock");
+fn lock(place: &Place<'_>) -> Result<Option<File>, PromoteError> {
+    let path = place.work.join("running.lock");
     let failed = |error: std::io::Error| {
         let message = format!("{}: {error}", path.display());
         PromoteError::Preflight(StepError::new(StepErrorKind::Configuration, message))
     };
-    std::fs::create_dir_all(&site.work).map_err(failed)?;
+    std::fs::create_dir_all(place.work).map_err(failed)?;
     let file =
         OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match file.try_lock() {
@@ -106,9 +144,9 @@ fn lock(site: &Site) -> Result<Option<File>, PromoteError> {
 }
 
 /// Somebody on this machine has the lock: says who, as far as the ledger knows.
-async fn busy(site: &Site) -> PromoteError {
-    let environment = site.environment.name.clone();
-    match site.ledger.holder(&environment).await {
+async fn busy(place: &Place<'_>) -> PromoteError {
+    let environment = place.environment.clone();
+    match place.ledger.holder(&environment).await {
         Ok(Some(lease)) => PromoteError::Held {
             environment,
             run: lease.run,

@@ -156,11 +156,11 @@ pub async fn start(
     cancel: &CancellationToken,
 ) -> Result<Conclusion, PromoteError> {
     let run = RunId::generate();
-    let hold = Hold::take(site, &run).await?;
+    let hold = Hold::take(&site.place(), &run).await?;
     let watcher = hold.stop_when_lost(cancel);
     let result = start_held(site, ask, report, cancel, &run, &hold).await;
     watcher.abort();
-    hold.give_back(site).await;
+    hold.give_back().await;
     result
 }
 
@@ -233,11 +233,11 @@ pub async fn resume(
             ))
         })?,
     };
-    let hold = Hold::take(site, &run).await?;
+    let hold = Hold::take(&site.place(), &run).await?;
     let watcher = hold.stop_when_lost(cancel);
     let result = resume_held(site, &run, report, cancel, &hold).await;
     watcher.abort();
-    hold.give_back(site).await;
+    hold.give_back().await;
     result
 }
 

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 
-use liftlock_ledger::projection;
 use liftlock_model::{
     Event, Fingerprint, Outcome, Record, Reversal, RunId, RunKind, StepName, StepPlan,
 };
@@ -15,7 +14,6 @@ use crate::error::PromoteError;
 use crate::hold::Hold;
 use crate::infrastructure::{Infrastructure, InfrastructurePlan};
 use crate::report::Report;
-use crate::run::read_history;
 use crate::scribe::Scribe;
 use crate::site::Site;
 use crate::steps::infrastructure::APPLY;
@@ -103,9 +101,9 @@ impl InfrastructureRun<'_> {
         overrides: &[String],
     ) -> Result<String, PromoteError> {
         let run = RunId::generate();
-        let hold = Hold::take(self.site, &run).await?;
+        let hold = Hold::between_runs(&self.site.place(), &run).await?;
         let result = self.held(&hold, run, maker, saved, overrides).await;
-        hold.give_back(self.site).await;
+        hold.give_back().await;
         result
     }
 
@@ -119,10 +117,6 @@ impl InfrastructureRun<'_> {
     ) -> Result<String, PromoteError> {
         let Site { environment, ledger, actor, .. } = self.site;
         let environment = &environment.name;
-        let entries = read_history(ledger).await?;
-        if let Some(run) = projection::unfinished(&entries, environment) {
-            return Err(PromoteError::Interrupted { environment: environment.clone(), run });
-        }
         let scribe = Scribe::new(
             ledger.clone(),
             environment.clone(),

@@ -13,6 +13,7 @@ use liftlock_saga::{StepError, StepErrorKind};
 use secrecy::SecretString;
 
 use crate::failure;
+use crate::hold::Place;
 use crate::infrastructure::Infrastructure;
 
 /// An environment with its real parts.
@@ -58,6 +59,17 @@ pub trait AlarmBoard: Send + Sync {
 }
 
 impl Site {
+    /// What is held while something changes here.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            environment: &self.environment.name,
+            ledger: &self.ledger,
+            location: &self.location,
+            actor: &self.actor,
+            work: &self.work,
+        }
+    }
+
     /// The database's URL, read from its source now: it may not exist before the infrastructure does.
     pub async fn database_url(&self) -> Result<SecretString, StepError> {
         let Some(database) = &self.environment.config.database else {

@@ -1,10 +1,13 @@
 //! `migrate`: the database's migrations alone, on an environment's database.
 
+use std::path::PathBuf;
+
 use liftlock_environment::Environment;
 use liftlock_environment::config::Database as DatabaseConfig;
-use liftlock_ledger::{Draft, Ledger};
-use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Ran, Settings, Status};
+use liftlock_ledger::{Draft, Ledger, Location};
+use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Ran, RolledBack, Settings, Status};
 use liftlock_model::{EnvName, Event, Exit, MigrationId, RunId};
+use liftlock_promote::Hold;
 
 use crate::cli::{Migrate, MigrateCommand};
 use crate::commands::Top;
@@ -36,6 +39,8 @@ struct Place {
     config: DatabaseConfig,
     migrations: Migrations,
     ledger: Ledger,
+    location: Location,
+    work: PathBuf,
     secrets: Secrets,
     settings: Settings,
 }
@@ -62,9 +67,10 @@ impl Place {
             actor: top.actor.clone(),
             run: None,
         };
-        let ledger = connect::ledger(top, &environment).await?.0;
+        let (ledger, location) = connect::ledger(top, &environment).await?;
+        let work = connect::work(top, &environment);
         let secrets = Secrets::new(environment.config.aws.clone(), stage_directory);
-        Ok(Self { environment, config, migrations, ledger, secrets, settings })
+        Ok(Self { environment, config, migrations, ledger, location, work, secrets, settings })
     }
 
     async fn database(&self, run: Option<&RunId>) -> Result<Database, Failure> {
@@ -85,6 +91,18 @@ impl Place {
                 exit,
             }
         })
+    }
+
+    /// Holds the environment while its schema is changed: no promotion or rollback may be at work on it, or half way.
+    async fn hold(&self, run: &RunId) -> Result<Hold, Failure> {
+        let place = liftlock_promote::Place {
+            environment: &self.environment.name,
+            ledger: &self.ledger,
+            location: &self.location,
+            actor: &self.settings.actor,
+            work: &self.work,
+        };
+        Ok(Hold::between_runs(&place, run).await?)
     }
 
     async fn record(&self, run: &RunId, ran: &[Ran], rollback: bool) -> Result<(), Failure> {
@@ -115,17 +133,25 @@ async fn dry_run(place: &Place, console: &Console) -> Result<Exit, Failure> {
 
 async fn apply(place: &Place, console: &Console) -> Result<Exit, Failure> {
     let run = RunId::generate();
-    let mut database = place.database(Some(&run)).await?;
-    let ran = database
-        .apply(&place.migrations, None, &mut |progress| console.life(&progress.to_string()))
-        .await
-        .map_err(|error| Failure::of(error.exit(), &error))?;
-    place.record(&run, &ran, false).await?;
+    let hold = place.hold(&run).await?;
+    let applied = apply_held(place, &run, console).await;
+    hold.give_back().await;
+    let ran = applied?;
     console.result("applied", &ran, || match ran.len() {
         0 => "nothing to apply".into(),
         _ => lines("applied", &ran),
     });
     Ok(Exit::Done)
+}
+
+async fn apply_held(place: &Place, run: &RunId, console: &Console) -> Result<Vec<Ran>, Failure> {
+    let mut database = place.database(Some(run)).await?;
+    let ran = database
+        .apply(&place.migrations, None, &mut |progress| console.life(&progress.to_string()))
+        .await
+        .map_err(|error| Failure::of(error.exit(), &error))?;
+    place.record(run, &ran, false).await?;
+    Ok(ran)
 }
 
 fn lines(verb: &str, ran: &[Ran]) -> String {
@@ -165,7 +191,36 @@ async fn roll_back(
     console: &Console,
 ) -> Result<Exit, Failure> {
     let run = RunId::generate();
-    let mut database = place.database(Some(&run)).await?;
+    let hold = place.hold(&run).await?;
+    let rolled = roll_back_held(place, &run, to, steps, accept_data_loss, console).await;
+    hold.give_back().await;
+    let back = rolled?;
+    console.result("rolled_back", &back, || match back.ran.len() {
+        0 => "nothing was rolled back".into(),
+        _ => lines("rolled back", &back.ran),
+    });
+    match back.refused {
+        None => Ok(Exit::Done),
+        Some(refused) => Err(Failure {
+            message: format!(
+                "{} was not rolled back: that would lose {}\n  next: add --accept-data-loss if that is meant",
+                refused.id,
+                refused.losses.join(", ")
+            ),
+            exit: Exit::Refused,
+        }),
+    }
+}
+
+async fn roll_back_held(
+    place: &Place,
+    run: &RunId,
+    to: Option<&str>,
+    steps: Option<usize>,
+    accept_data_loss: bool,
+    console: &Console,
+) -> Result<RolledBack, Failure> {
+    let mut database = place.database(Some(run)).await?;
     let to = match (to, steps) {
         (Some(text), _) => {
             MigrationId::parse_version(text).map_err(|error| Failure::of(Exit::Usage, &error))?
@@ -186,20 +241,6 @@ async fn roll_back(
         .rollback(to, accept_data_loss, &mut |progress| console.life(&progress.to_string()))
         .await
         .map_err(|error| Failure::of(error.exit(), &error))?;
-    place.record(&run, &back.ran, true).await?;
-    console.result("rolled_back", &back, || match back.ran.len() {
-        0 => "nothing was rolled back".into(),
-        _ => lines("rolled back", &back.ran),
-    });
-    match back.refused {
-        None => Ok(Exit::Done),
-        Some(refused) => Err(Failure {
-            message: format!(
-                "{} was not rolled back: that would lose {}\n  next: add --accept-data-loss if that is meant",
-                refused.id,
-                refused.losses.join(", ")
-            ),
-            exit: Exit::Refused,
-        }),
-    }
+    place.record(run, &back.ran, true).await?;
+    Ok(back)
 }
