@@ -7,6 +7,7 @@ use std::time::Duration;
 use liftlock_ledger::{AcquireError, Fence, Heart, Lease, Ledger, Location, projection};
 use liftlock_model::{Actor, EnvName, RunId};
 use liftlock_saga::{StepError, StepErrorKind};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PromoteError;
@@ -14,6 +15,10 @@ use crate::run::read_history;
 
 /// How long a lease holds without a heartbeat.
 const TTL: Duration = Duration::from_secs(30);
+/// How long a run that has this machine's lock may take to its lease, so that whoever is refused is told its name.
+const NAMED_WITHIN: Duration = Duration::from_secs(2);
+/// How often is looked for that lease.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Which environment is to be held, by whom, and where that is written down.
 #[derive(Debug, Clone, Copy)]
@@ -146,17 +151,23 @@ fn lock(place: &Place<'_>) -> Result<Option<File>, PromoteError> {
 /// Somebody on this machine has the lock: says who, as far as the ledger knows.
 async fn busy(place: &Place<'_>) -> PromoteError {
     let environment = place.environment.clone();
-    match place.ledger.holder(&environment).await {
-        Ok(Some(lease)) => PromoteError::Held {
-            environment,
-            run: lease.run,
-            actor: lease.actor,
-            since: lease.since,
-            expires: lease.expires,
-        },
-        // It has the lock and not the lease yet, or no more.
-        Ok(None) => PromoteError::Busy { environment },
-        Err(error) => unreadable(error),
+    let deadline = Instant::now() + NAMED_WITHIN;
+    loop {
+        match place.ledger.holder(&environment).await {
+            Ok(Some(lease)) => {
+                return PromoteError::Held {
+                    environment,
+                    run: lease.run,
+                    actor: lease.actor,
+                    since: lease.since,
+                    expires: lease.expires,
+                };
+            }
+            // It has the lock and not the lease yet, or no more.
+            Ok(None) if Instant::now() >= deadline => return PromoteError::Busy { environment },
+            Ok(None) => tokio::time::sleep(LOOK).await,
+            Err(error) => return unreadable(error),
+        }
     }
 }
 
