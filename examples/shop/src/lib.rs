@@ -25,8 +25,8 @@ const DRAIN: Duration = Duration::from_millis(200);
 const FINISH: Duration = Duration::from_secs(20);
 /// How long the slow version takes until it listens.
 const SLOW_START: Duration = Duration::from_secs(4);
-/// How many requests the version that wears out answers well: enough for a smoke test, too few for users.
-const WORN_OUT_AFTER: u64 = 20;
+/// How many requests the version that wears out answers well: enough for a smoke test, and too few for users.
+const WORN_OUT_AFTER: u64 = 3;
 
 /// Serves until it is told to stop.
 #[tokio::main]
