@@ -78,7 +78,7 @@ impl Load {
 
     /// Waits until so many requests have been answered.
     pub(crate) async fn has_answers(&self, count: usize) {
-        until("users have answers", || async { self.answers() >= count }).await;
+        until("users have answers", async || self.answers() >= count).await;
     }
 
     /// Lets each user finish, and says what was seen.

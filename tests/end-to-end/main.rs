@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod broken;
+mod chain;
+mod failing;
 mod house;
 mod load;
 mod local;
 mod project;
+mod twice;

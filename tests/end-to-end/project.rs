@@ -56,7 +56,7 @@ impl Project {
         std::fs::create_dir_all(project.path("environments")).unwrap();
         let base = source.join("environments/base.toml");
         std::fs::copy(base, project.path("environments/base.toml")).unwrap();
-        std::fs::write(project.path("environments/local.toml"), local(pace)).unwrap();
+        project.set_pace(pace);
         std::fs::create_dir(project.path("bin")).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_shop-under-test"), project.path("bin/shop")).unwrap();
         Some(project)
@@ -67,6 +67,11 @@ impl Project {
         let project = Self::new(pace).await?;
         project.run(&["promote", "--env", "local", "--release", "1.1.0"]).await.exits(0);
         Some(project)
+    }
+
+    /// Says how long rollouts watch from now on.
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        std::fs::write(self.path("environments/local.toml"), local(pace)).unwrap();
     }
 
     /// A path in the project.
@@ -83,9 +88,15 @@ impl Project {
 
     /// Adds a healthy version whose newest migration is this.
     pub(crate) fn add_version(&self, version: &str, newest_migration: usize) {
-        // The variable makes it another image than the versions before it: else the digest would not tell them apart.
+        self.add_version_with(version, newest_migration, "");
+    }
+
+    /// Adds a version whose backend has more variables, such as `FAULT = "errors"`.
+    pub(crate) fn add_version_with(&self, version: &str, newest_migration: usize, backend: &str) {
+        // `BUILD` makes it another image than the versions before it: else the digest would not tell them apart.
         let text = format!(
-            "migrations = \"V{newest_migration:04}\"\n\n[backend]\nBUILD = \"{version}\"\n\n[frontend]\nBUILD = \"{version}\"\n"
+            "migrations = \"V{newest_migration:04}\"\n\n[backend]\nBUILD = \"{version}\"\n{backend}\n\n\
+             [frontend]\nBUILD = \"{version}\"\n"
         );
         std::fs::write(self.path(&format!("examples/shop/versions/{version}.toml")), text).unwrap();
     }
@@ -169,6 +180,11 @@ impl Project {
 
     /// What a promotion may change, as far as it is to be as before after a rollback.
     pub(crate) async fn world(&self) -> World {
+        World { services: self.services().await, schema: self.schema().await }
+    }
+
+    /// Each service's weights, test listener and colours.
+    pub(crate) async fn services(&self) -> BTreeMap<String, ServiceWorld> {
         let mut services = BTreeMap::new();
         for line in self.json(&["rollout", "status", "--env", "local"]).await {
             let live = &line["live"];
@@ -185,7 +201,7 @@ impl Project {
             };
             services.insert(line["service"].as_str().unwrap().to_owned(), service);
         }
-        World { services, schema: self.schema().await }
+        services
     }
 
     /// The newest migration that the database has.
@@ -338,7 +354,7 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 /// Waits until `done` says so.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !done().await {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,0 +1,101 @@
+//! Broken versions: the old one serves again by itself, with its schema, and that is told and recorded.
+
+use serde_json::json;
+
+use crate::load::Load;
+use crate::project::{Pace, Project};
+
+/// Promotes a broken version over 1.1.0, and asserts that nothing of it is left but its record.
+async fn is_rolled_back(project: &Project, version: &str, why: &str) {
+    let before = project.world().await;
+    let ran = project.run(&["promote", "--env", "local", "--release", version]).await.exits(1);
+    let ran =
+        ran.says(&format!("{version} (rel-")).says("FAILED in local and was rolled back").says(why);
+    assert_eq!(project.world().await, before, "{}", ran.report());
+    project.serves("1.1.0").await;
+
+    let runs = project.json(&["history", "--env", "local", "--limit", "1"]).await;
+    let line = &runs[0]["deployment"];
+    assert_eq!((&line["version"], &line["status"]), (&json!(version), &json!("rolled_back")));
+    assert_eq!((&line["schema_before"], &line["schema_after"]), (&json!(2), &json!(2)));
+    let told = project.run(&["history", "--run", runs[0]["run"].as_str().unwrap()]).await.exits(0);
+    let told = told.says("incident: promotion of").says("after the rollback: rel-");
+    let migrated = told.stdout.contains("applied V0003__create_orders");
+    assert_eq!(
+        migrated,
+        told.stdout.contains("rolled back V0003__create_orders"),
+        "{}",
+        told.report()
+    );
+    assert!(migrated, "the migration of this version ran: {}", told.report());
+    project.is_settled().await;
+}
+
+/// Shows A-RB-1, B-RB-1, C-RB-1, C-RB-2, C-MIG-6 and D-RB-1: whatever is wrong with a version, the one before it serves, the
+/// migration that only the new one has is rolled back, an incident is on record, and the command says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_broken_version_is_rolled_back() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    for (version, why) in [
+        ("1.2.0-crash", "rollout/backend/raise"),
+        ("1.2.0-unhealthy", "rollout/backend/raise"),
+        ("1.2.0-no-database", "smoke tests did not pass"),
+        ("1.2.0-errors", "FAULT"),
+        ("1.2.0-frontend-errors", "FAULT"),
+    ] {
+        is_rolled_back(&project, version, why).await;
+    }
+    // One that only needs its time gets it.
+    let slow = ["promote", "--env", "local", "--release", "1.2.0-slow-start"];
+    project.run(&slow).await.exits(0);
+    project.serves("1.2.0-slow-start").await;
+}
+
+/// Shows D-DEP-1 and D-RB-1: a version that only users break is found with a tenth of them, and nine tenths notice nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_only_users_break_meets_a_tenth_of_them() {
+    let Some(project) = Project::serving(Pace::STEADY).await else { return };
+    let load = Load::start(&project.url().await);
+    load.has_answers(100).await;
+    is_rolled_back(&project, "1.2.0-wears-out", "rollout/wave-1/").await;
+    let seen = load.stop().await;
+    assert!(!seen.failures.is_empty(), "users met it");
+    let mine = |failure: &&String| !failure.contains("this version fails some requests");
+    let other: Vec<_> = seen.failures.iter().filter(mine).collect();
+    assert!(other.is_empty(), "the rollback itself costs no request: {other:#?}");
+    let share = seen.failures.len() * 100 / seen.count();
+    assert!(share <= 10, "{share} % of {} requests failed", seen.count());
+
+    let load = Load::start(&project.url().await);
+    load.has_answers(200).await;
+    let after = load.stop().await;
+    assert!(after.failures.is_empty(), "all is well again: {:#?}", after.failures);
+}
+
+/// Shows C-MIG-6 and C-RB-2: what would lose data is left, with the command that removes it, and the exit code says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_whose_rollback_would_lose_data_is_left() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let before = project.world().await;
+    let apply =
+        "create table regions (name text primary key);\ninsert into regions values ('north');\n";
+    project.add_migration(4, "create_regions", apply, "drop table regions;\n");
+    project.add_version_with("2.0.0-errors", 4, "FAULT = \"errors\"");
+    let ran =
+        project.run(&["promote", "--env", "local", "--release", "2.0.0-errors"]).await.exits(6);
+    let ran = ran
+        .says("FAILED in local and was NOT fully rolled back")
+        .says("V0004__create_regions stays applied: its rollback would lose table regions: 1 row");
+    project.serves("1.1.0").await;
+    let after = project.world().await;
+    assert_eq!(after.services, before.services, "all but the schema is as before");
+    assert_eq!(after.schema, 4);
+    assert_eq!(project.last_deployment().await["status"], "stuck");
+
+    let next = ran.stdout.lines().find_map(|line| line.trim().strip_prefix("next")).unwrap();
+    let next: Vec<_> = next.split_whitespace().skip(1).collect();
+    assert_eq!(next[..2], ["migrate", "rollback"], "{next:?}");
+    project.run(&next).await.exits(0);
+    assert_eq!(project.world().await, before);
+    project.is_settled().await;
+}
