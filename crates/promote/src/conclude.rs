@@ -30,6 +30,11 @@ pub(crate) async fn conclude(
     end: &End,
 ) -> Concluded {
     let mut left = end.left.clone();
+    // The saga knows no environments.
+    let resume = format!("promote --env {} --resume", site.environment.name);
+    for one in &mut left {
+        one.command = one.command.replace("promote --resume", &resume);
+    }
     let mut outcome = end.outcome;
     if end.outcome == Outcome::RolledBack
         && let Some(previous) = &matter.previous

@@ -227,7 +227,7 @@ pub async fn resume(
     let environment = &site.environment.name;
     let run = match run {
         Some(run) => run.clone(),
-        None => projection::unfinished(&entries, environment).ok_or_else(|| {
+        None => to_resume(&entries, environment).ok_or_else(|| {
             PromoteError::NothingToResume(format!(
                 "no run was interrupted in {environment}; there is nothing to resume\n  next: liftlock status --env {environment}"
             ))
@@ -264,6 +264,12 @@ async fn resume_held(
             "{run} is of {place}, not of {environment}; `liftlock history --run {run}` shows it"
         )));
     }
+    // Its steps remember the world as it was then; what came after it would be overwritten.
+    if let Some(later) = projection::last(&entries, environment).filter(|last| last != run) {
+        return Err(nothing(format!(
+            "{later} began in {environment} after {run}, which can no longer be gone on with\n  next: liftlock history --env {environment}"
+        )));
+    }
     let ended = matches!(view.finished, Some((Outcome::Succeeded | Outcome::RolledBack, _)));
     if ended && choose::is_recorded(&entries, run) {
         return Err(nothing(format!(
@@ -290,6 +296,13 @@ async fn resume_held(
         PromoteError::Ledger { message: error.to_string(), authentication: false }
     })?;
     drive(site, &scribe, &matter, &view.records, cancel).await
+}
+
+/// The run that was interrupted, or that got stuck: once what was in its way is mended, its way back is tried again.
+fn to_resume(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
+    let last = projection::last(entries, environment)?;
+    let finished = projection::run(entries, &last)?.finished;
+    matches!(finished, None | Some((Outcome::Stuck, _))).then_some(last)
 }
 
 /// The entries from before the run began.
