@@ -2,14 +2,15 @@
 //! needs no way back.
 
 use liftlock_environment::config::SecretSource;
-use liftlock_model::RunKind;
-use liftlock_rollout::TargetErrorKind;
+use liftlock_model::{RunKind, ServiceName};
+use liftlock_rollout::{Live, TargetErrorKind};
 use liftlock_saga::{StepError, StepErrorKind};
 
 use crate::failure;
 use crate::plan::KEEP_SCHEMA;
 use crate::run::Matter;
 use crate::site::Site;
+use crate::steps::traffic::refuse_half_way;
 
 /// Looks at everything that the run needs.
 ///
@@ -17,7 +18,9 @@ use crate::site::Site;
 /// refused, a missing program, a database that served until now and does not answer, and a cloud that does not answer.
 pub(crate) async fn check(site: &Site, matter: &Matter) -> Result<(), StepError> {
     site.infrastructure.ready().await?;
-    cloud(site).await?;
+    for (service, live) in cloud(site).await? {
+        refuse_half_way(&site.environment.name, service, &live)?;
+    }
     if matter.options.iter().any(|option| option == KEEP_SCHEMA) {
         return Ok(());
     }
@@ -43,8 +46,10 @@ pub(crate) async fn check_resume(site: &Site) -> Result<(), StepError> {
     }
 }
 
-async fn cloud(site: &Site) -> Result<(), StepError> {
-    for target in site.targets.values() {
+/// What each service looks like, save for those that are not there.
+async fn cloud(site: &Site) -> Result<Vec<(&ServiceName, Live)>, StepError> {
+    let mut seen = Vec::new();
+    for (service, target) in &site.targets {
         match target.live().await {
             Err(error) => match error.kind() {
                 TargetErrorKind::Authentication | TargetErrorKind::Transient => {
@@ -52,10 +57,10 @@ async fn cloud(site: &Site) -> Result<(), StepError> {
                 }
                 TargetErrorKind::NotFound | TargetErrorKind::Other => {}
             },
-            Ok(_) => {}
+            Ok(live) => seen.push((service, live)),
         }
     }
-    Ok(())
+    Ok(seen)
 }
 
 async fn database(site: &Site, serves: bool) -> Result<(), StepError> {

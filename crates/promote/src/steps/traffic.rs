@@ -4,8 +4,8 @@
 //! targets only where some listener leads to them.
 
 use async_trait::async_trait;
-use liftlock_model::{Reversal, ServiceName, StepPlan};
-use liftlock_rollout::{Colour, Weights, shift};
+use liftlock_model::{EnvName, Reversal, ServiceName, StepPlan};
+use liftlock_rollout::{Colour, Live, Weights, shift};
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ impl Step for PointTest<'_> {
         let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
         let chosen =
             Chosen { colour: live.idle(), replaces: live.live_colour(), weights: live.weights };
-        refuse_half_way(&self.service, &chosen)?;
+        refuse_half_way(&self.frame.site.environment.name, &self.service, &live)?;
         Ok(Listeners { chosen, test: live.test })
     }
 
@@ -91,18 +91,21 @@ impl Step for PointTest<'_> {
 
 /// The colour to raise must carry no traffic: its tasks are replaced before anybody tested the new ones, and the weights
 /// of now are those that traffic would go back to.
-fn refuse_half_way(service: &ServiceName, chosen: &Chosen) -> Result<(), StepError> {
-    let share = chosen.weights.share(chosen.colour);
-    let Some(live) = chosen.replaces.filter(|_| share > 0) else { return Ok(()) };
+pub(crate) fn refuse_half_way(
+    environment: &EnvName,
+    service: &ServiceName,
+    live: &Live,
+) -> Result<(), StepError> {
+    let (idle, weights) = (live.idle(), live.weights);
+    let Some(live) = live.live_colour().filter(|_| weights.share(idle) > 0) else { return Ok(()) };
     let text = format!(
-        "the traffic of {service} is split ({}): an earlier run left it half way, and raising {} would replace tasks that \
-         users are on",
-        chosen.weights, chosen.colour
+        "the traffic of {service} is split ({weights}): an earlier run left it half way, and raising {idle} would replace \
+         tasks that users are on"
     );
     let hint = format!(
-        "go on with that run (`liftlock promote --resume --run RUN`; `liftlock history` names it), or give all weight to {live}"
+        "go back with that run: liftlock promote --env {environment} --resume (or give all weight to {live})"
     );
-    Err(StepError::new(StepErrorKind::Failed, text).hint(hint))
+    Err(StepError::new(StepErrorKind::Configuration, text).hint(hint))
 }
 
 /// Gives the raised colour a share of the users' traffic.
@@ -203,19 +206,23 @@ pub(crate) fn nothing_serves(service: &ServiceName) -> StepError {
 
 #[cfg(test)]
 mod tests {
+    use liftlock_rollout::ColourState;
+
     use super::*;
 
     #[test]
     fn a_colour_that_carries_traffic_is_not_raised() {
-        let service: ServiceName = "backend".parse().unwrap();
-        let chosen = |replaces, blue| Chosen {
-            colour: Colour::Green,
-            replaces,
+        let (dev, service) = ("dev".parse().unwrap(), "backend".parse().unwrap());
+        let live = |healthy_targets, blue| Live {
+            blue: ColourState { healthy_targets, ..ColourState::default() },
+            green: ColourState { healthy_targets, ..ColourState::default() },
             weights: Weights::new(blue, 100 - blue).unwrap(),
+            test: Colour::Green,
         };
-        assert!(refuse_half_way(&service, &chosen(Some(Colour::Blue), 100)).is_ok());
-        assert!(refuse_half_way(&service, &chosen(None, 100)).is_ok());
-        let error = refuse_half_way(&service, &chosen(Some(Colour::Blue), 50)).unwrap_err();
+        assert!(refuse_half_way(&dev, &service, &live(2, 100)).is_ok());
+        // Nobody is served: there is nothing to lose.
+        assert!(refuse_half_way(&dev, &service, &live(0, 50)).is_ok());
+        let error = refuse_half_way(&dev, &service, &live(2, 50)).unwrap_err();
         assert!(error.to_string().contains("give all weight to blue"), "{error}");
     }
 }
