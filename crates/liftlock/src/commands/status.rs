@@ -34,7 +34,12 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
         .await
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
     let current = projection::current(&entries, name);
-    let holder = ledger.holder(name).await.map_err(|error| Failure::of(Exit::Usage, &error))?;
+    // One that ran out is nobody's: its run died, or its machine did.
+    let holder = ledger
+        .holder(name)
+        .await
+        .map_err(|error| Failure::of(Exit::Usage, &error))?
+        .filter(|lease| lease.expires > jiff::Timestamp::now());
     let unfinished = projection::unfinished(&entries, name);
     let last = projection::deployments(&entries, Some(name)).pop();
     let value = serde_json::json!({
