@@ -81,9 +81,12 @@ async fn run(
 pub(crate) fn stop_on_signals(console: &Console) -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
     let cancel = CancellationToken::new();
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    // A terminal that is closed, or a connection that breaks, says SIGHUP.
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
         return cancel;
     };
     let token = cancel.clone();
@@ -93,6 +96,7 @@ pub(crate) fn stop_on_signals(console: &Console) -> CancellationToken {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
             if token.is_cancelled() {
                 voice(
@@ -188,13 +192,22 @@ pub(crate) async fn show(
 
 async fn dry_run(site: &Site, ask: &Ask, console: &Console) -> Result<Exit, Failure> {
     let preview = Box::pin(preview(site, ask, &|text| console.life(text))).await?;
-    let exit = match liftlock_gate::decide(&preview.gates) {
-        liftlock_gate::Decision::Open => Exit::Done,
-        liftlock_gate::Decision::Waiting => Exit::Waiting,
-        liftlock_gate::Decision::Refused => Exit::Refused,
-    };
     console.result("preview", &preview, || describe(site, &preview));
-    Ok(exit)
+    Ok(verdict(&preview))
+}
+
+/// How the promotion itself would have to exit, as far as it could be tried.
+fn verdict(preview: &Preview) -> Exit {
+    match liftlock_gate::decide(&preview.gates) {
+        liftlock_gate::Decision::Refused => return Exit::Refused,
+        liftlock_gate::Decision::Waiting => return Exit::Waiting,
+        liftlock_gate::Decision::Open => {}
+    }
+    match (&preview.infrastructure, &preview.migrations) {
+        (Tried::Done(plan), _) if !plan.violations.is_empty() => Exit::Refused,
+        (_, Tried::Done(report)) => report.exit(),
+        _ => Exit::Done,
+    }
 }
 
 fn describe(site: &Site, preview: &Preview) -> String {
