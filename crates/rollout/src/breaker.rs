@@ -36,6 +36,14 @@ impl Observation {
     }
 }
 
+/// Short times with a decimal, so that they are not told as none.
+fn spoken(length: Duration) -> String {
+    match length.as_secs() {
+        0..10 => format!("{:.1} s", length.as_secs_f32()),
+        seconds => format!("{seconds} s"),
+    }
+}
+
 /// The breaker tripped: traffic must go back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trip {
@@ -161,9 +169,9 @@ impl Breaker {
         let (length, limit) = (self.now - since, &self.limits);
         (length >= limit.error_rate_for.duration()).then(|| {
             format!(
-                "the error rate was over {} % for {} s (last {} errors in {} requests)",
+                "the error rate was over {} % for {} (last {} errors in {} requests)",
                 limit.error_rate,
-                length.as_secs(),
+                spoken(length),
                 requests.errors,
                 requests.total
             )
@@ -178,7 +186,7 @@ impl Breaker {
         let since = *self.database_since.get_or_insert(self.now);
         let length = self.now - since;
         (length > self.limits.database_unreachable_for.duration())
-            .then(|| format!("the database was unreachable for {} s", length.as_secs()))
+            .then(|| format!("the database was unreachable for {}", spoken(length)))
     }
 }
 
