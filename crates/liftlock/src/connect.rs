@@ -35,9 +35,28 @@ pub(crate) async fn site(
     environment: Environment,
     console: &Console,
 ) -> Result<Site, Failure> {
+    let work = work(top, &environment);
+    site_in(top, environment, work, console).await
+}
+
+/// The same for a dry-run, which holds nothing: it must not write where a run of this machine has its files.
+pub(crate) async fn dry_site(
+    top: &Top,
+    environment: Environment,
+    console: &Console,
+) -> Result<Site, Failure> {
+    let work = work(top, &environment).join("dry-run");
+    site_in(top, environment, work, console).await
+}
+
+async fn site_in(
+    top: &Top,
+    environment: Environment,
+    work: PathBuf,
+    console: &Console,
+) -> Result<Site, Failure> {
     let (ledger, location) = ledger(top, &environment).await?;
     let stage_directory = stage_directory(top, &environment);
-    let work = work(top, &environment);
     std::fs::create_dir_all(&work)
         .map_err(|error| Failure::usage(format!("{}: {error}", work.display())))?;
     let aws = environment.config.aws.clone();

@@ -2,7 +2,7 @@
 
 use liftlock_gate::Evaluation;
 use liftlock_migrate::{DryRun, Migrations};
-use liftlock_model::{Actor, Fingerprint, Release, RunId, StepPlan};
+use liftlock_model::{Actor, Fingerprint, Release, RunId, RunKind, StepPlan};
 use liftlock_saga::StepError;
 use serde::Serialize;
 
@@ -50,7 +50,8 @@ pub async fn preview(
 ) -> Result<Preview, PromoteError> {
     let entries = read_history(&site.ledger).await?;
     let release = choose::release(site, ask, &entries)?;
-    let gates = evaluate_gates(site, &release.id, &entries);
+    let is_promotion = ask.kind == RunKind::Promotion;
+    let gates = if is_promotion { evaluate_gates(site, &release.id, &entries) } else { Vec::new() };
     let matter = Matter::of(ask, release, &entries, &site.environment.name);
     let report: crate::Report = std::sync::Arc::new(|_| {});
     let scribe = Scribe::new(
@@ -65,15 +66,33 @@ pub async fn preview(
     let saga = plan::saga(matter.kind, &matter.options, frame);
     let fingerprint = plan::fingerprint(matter.kind, &matter.options, &frame, &saga);
     let steps = saga.plan();
-    life("planning the infrastructure");
-    let infrastructure = tried(plan_infrastructure(site, &matter.release, life).await);
-    life("trying the migrations on a copy");
-    let migrations = match &site.environment.config.database {
-        Some(_) => tried(try_migrations(site, &matter.release).await),
-        None => Tried::Nothing,
+    let (infrastructure, migrations) = match is_promotion {
+        true => try_parts(site, &matter.release, life).await,
+        // It applies neither, and what its rollback scripts would lose depends on rows, which a copy has not.
+        false => (
+            Tried::Nothing,
+            Tried::CouldNot(
+                "rolling back is not tried; where it would lose data it refuses".into(),
+            ),
+        ),
     };
     let release = matter.release.clone();
     Ok(Preview { release, fingerprint, gates, steps, infrastructure, migrations })
+}
+
+async fn try_parts(
+    site: &Site,
+    release: &Release,
+    life: &(dyn Fn(&str) + Send + Sync),
+) -> (Tried<InfrastructurePlan>, Tried<DryRun>) {
+    life("planning the infrastructure");
+    let infrastructure = tried(plan_infrastructure(site, release, life).await);
+    life("trying the migrations on a copy");
+    let migrations = match &site.environment.config.database {
+        Some(_) => tried(try_migrations(site, release).await),
+        None => Tried::Nothing,
+    };
+    (infrastructure, migrations)
 }
 
 fn tried<T>(result: Result<T, StepError>) -> Tried<T> {

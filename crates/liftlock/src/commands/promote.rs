@@ -18,7 +18,10 @@ use crate::local;
 pub(crate) async fn promote(top: &Top, ask: &Promote, console: &Console) -> Result<Exit, Failure> {
     let environment = top.environment(&ask.env)?;
     let is_local = environment.config.infrastructure.engine == Engine::Stage;
-    let site = connect::site(top, environment, console).await?;
+    let site = match ask.dry_run {
+        true => connect::dry_site(top, environment, console).await?,
+        false => connect::site(top, environment, console).await?,
+    };
     let cancel = stop_on_signals(console);
     if ask.resume {
         let conclusion =
@@ -49,7 +52,10 @@ pub(crate) async fn rollback(
     console: &Console,
 ) -> Result<Exit, Failure> {
     let environment = top.environment(&ask.env)?;
-    let site = connect::site(top, environment, console).await?;
+    let site = match ask.dry_run {
+        true => connect::dry_site(top, environment, console).await?,
+        false => connect::site(top, environment, console).await?,
+    };
     let wanted = Ask {
         kind: RunKind::Rollback,
         release: ask.to.clone(),
