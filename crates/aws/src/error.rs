@@ -156,8 +156,12 @@ fn next_step(kind: AwsErrorKind, code: &str, action: Action) -> String {
              and AWS_SECRET_ACCESS_KEY"
                 .to_owned()
         }
-        AwsErrorKind::Transient => "It was tried several times; try again".to_owned(),
-        AwsErrorKind::Other => format!("`liftlock doctor` checks what {action} needs"),
+        AwsErrorKind::Transient => {
+            "It was tried several times: see whether that answers from this machine (`aws.region` and `aws.endpoint` of the \
+             environment's file say where it is), then repeat the command"
+                .to_owned()
+        }
+        AwsErrorKind::Other => "Mend what it names, then repeat the command".to_owned(),
     }
 }
 

@@ -127,6 +127,10 @@ fn classify(error: &sqlx::Error) -> Trouble {
 
 /// SQLite's result codes (<https://www.sqlite.org/rescode.html>); the low byte of an extended code is the primary one.
 fn sqlite(code: i32) -> Trouble {
+    // SQLITE_IOERR_SHMSIZE: the file beside the database, which all its users share, cannot grow. Only a full disk does that.
+    if code == 4874 {
+        return Trouble::NoSpace;
+    }
     match code & 0xff {
         3 | 8 | 14 => Trouble::ReadOnly,
         5 | 6 => Trouble::Busy,

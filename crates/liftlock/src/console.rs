@@ -22,6 +22,13 @@ enum Mode {
     Json,
 }
 
+/// Whether lines can be written over: not in a file, in CI, or where escape codes are unwanted (`NO_COLOR`, `TERM=dumb`).
+fn is_live() -> bool {
+    std::io::stdout().is_terminal()
+        && std::env::var_os("CI").is_none()
+        && anstream::stdout().current_choice() != anstream::ColorChoice::Never
+}
+
 /// Where everything is printed.
 pub(crate) struct Console {
     mode: Mode,
@@ -35,9 +42,7 @@ impl Console {
         let mode = match output {
             Output::Json => Mode::Json,
             Output::Plain => Mode::Plain,
-            Output::Auto if std::io::stdout().is_terminal() && std::env::var_os("CI").is_none() => {
-                Mode::Live
-            }
+            Output::Auto if is_live() => Mode::Live,
             Output::Auto => Mode::Plain,
         };
         let list = List::new(mode == Mode::Live, invoked_as);

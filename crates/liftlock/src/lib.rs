@@ -25,10 +25,9 @@ pub fn main(invoked_as: &str) -> ExitCode {
         Err(error) => {
             // `--help` and `--version` come this way too, and are no errors.
             let code = if error.use_stderr() { liftlock_model::Exit::Usage.code() } else { 0 };
-            return match error.print() {
-                Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::from(liftlock_model::Exit::Usage.code()),
-            };
+            // Nobody reads on, as in `| head -1`: nothing is left to do about it.
+            error.print().ok();
+            return ExitCode::from(code);
         }
     };
     let console = console::Console::new(arguments.output, invoked_as);

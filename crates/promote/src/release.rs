@@ -79,6 +79,9 @@ pub enum ReleaseError {
         /// Why.
         source: ArchiveError,
     },
+    /// The ledger is not what was written.
+    #[error("{0}")]
+    Tampered(String),
     /// The ledger could not be read or written.
     #[error("the ledger could not be used: {0}")]
     Ledger(String),
@@ -126,6 +129,7 @@ pub async fn create(
     actor: &Actor,
     draft: ReleaseDraft,
 ) -> Result<Release, ReleaseError> {
+    ledger.verify().await.map_err(|error| ReleaseError::Tampered(error.to_string()))?;
     let (stamps, migrations) = match &draft.migrations {
         Some(directory) => migrations(directory, draft.migrations_up_to)?,
         None => (Vec::new(), archive::Files::new()),

@@ -99,6 +99,17 @@ pub(crate) async fn read_history(ledger: &Ledger) -> Result<Vec<Entry>, PromoteE
         .map_err(|error| PromoteError::Ledger { message: error.to_string(), authentication: false })
 }
 
+/// Nothing is built on a history that was tampered with: whether a release is proven and approved is read from it.
+pub(crate) async fn verify(ledger: &Ledger) -> Result<(), PromoteError> {
+    match ledger.verify().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(PromoteError::Ledger {
+            message: format!("{error}\n  next: liftlock audit verify"),
+            authentication: false,
+        }),
+    }
+}
+
 /// What a run is about, as it was when the run began: a resumed run must see the same.
 pub(crate) struct Matter {
     pub kind: RunKind,
@@ -173,6 +184,7 @@ async fn start_held(
     hold: &Hold,
 ) -> Result<Conclusion, PromoteError> {
     let environment = &site.environment.name;
+    verify(&site.ledger).await?;
     settle(site, report, hold).await?;
     let entries = read_history(&site.ledger).await?;
     if let Some(interrupted) = projection::unfinished(&entries, environment) {
@@ -248,6 +260,7 @@ async fn resume_held(
     cancel: &CancellationToken,
     hold: &Hold,
 ) -> Result<Conclusion, PromoteError> {
+    verify(&site.ledger).await?;
     // Read again now that nobody else writes: the run may have ended since.
     let entries = read_history(&site.ledger).await?;
     let environment = &site.environment.name;

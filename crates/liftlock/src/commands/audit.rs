@@ -41,11 +41,7 @@ pub(crate) async fn run(top: &Top, command: &Audit, console: &Console) -> Result
                     });
                 }
                 Err(error) => {
-                    console.error(&format!(
-                        "{}: {}",
-                        ledger.place(),
-                        Failure::of(Exit::Failed, &error).message
-                    ));
+                    console.error(&Failure::of(Exit::Failed, &error).message);
                     exit = Exit::Failed;
                 }
             },

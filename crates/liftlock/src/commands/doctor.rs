@@ -115,7 +115,12 @@ fn writable(top: &Top) -> Finding {
         needed_for: "the ledger and everything that runs".into(),
         get_it: result
             .err()
-            .map(|error| format!("{}: {error}", state.display()))
+            .map(|error| {
+                format!(
+                    "make {} writable for this user (`ls -ld` shows for whom it is): {error}",
+                    state.display()
+                )
+            })
             .unwrap_or_default(),
         required: true,
     }

@@ -59,7 +59,12 @@ fn one_render(
     }
     for file in render(environment).map_err(|error| Failure::of(Exit::Usage, &error))? {
         let path = environment.root().join(&file.path);
-        let failed = |error: std::io::Error| Failure::usage(format!("{}: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            Failure::usage(format!(
+                "{} cannot be written: {error}\n  next: make its directory writable for this user, or free space, then repeat the command",
+                path.display()
+            ))
+        };
         if std::fs::read_to_string(&path).is_ok_and(|now| now == file.content) {
             console.say(&format!("{}: unchanged", file.path.display()));
             continue;

@@ -18,6 +18,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let environment = top.environment(&ask.env)?;
     let ledger = connect::ledger(top, &environment).await?.0;
+    ledger.verify().await.map_err(|error| Failure::of(Exit::Usage, &error))?;
     let entries = liftlock_promote::history(&ledger)
         .await
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
