@@ -10,7 +10,9 @@ use liftlock_environment::config::Engine;
 use liftlock_ledger::{Ledger, Location};
 use liftlock_model::Exit;
 use liftlock_probe::Prober;
-use liftlock_promote::{AlarmBoard, Infrastructure, Ringing, Site, TerraformInfrastructure};
+use liftlock_promote::{
+    AlarmBoard, Infrastructure, KnownAlarms, Ringing, Site, TerraformInfrastructure,
+};
 use liftlock_rollout::{Target, TargetError, TargetErrorKind};
 
 use crate::commands::Top;
@@ -95,6 +97,7 @@ async fn site_in(
     Ok(Site {
         targets,
         snapshots: Box::new(RdsSnapshots::new(&clients)),
+        known_alarms: KnownAlarms::default(),
         alarms: Box::new(Board { alarms: Alarms::new(&clients), prefix }),
         secrets: Box::new(Secrets::with_clients(aws, stage_directory, clients)),
         prober: Prober::new().map_err(|error| Failure::of(Exit::Failed, &error))?,

@@ -17,7 +17,7 @@ pub(crate) struct LiveCheck<'a> {
     urls: Urls,
     /// Whether all traffic is on the new version, so that what users see is the new version.
     whole: bool,
-    /// Alarms that rang before: they say nothing about the new version.
+    /// Alarms that rang before the run: they say nothing about the new version.
     known: BTreeSet<String>,
     /// Requests without a body are safe to repeat at every look.
     safe: Vec<Smoke>,
@@ -25,8 +25,6 @@ pub(crate) struct LiveCheck<'a> {
 
 impl<'a> LiveCheck<'a> {
     pub(crate) async fn new(site: &'a Site, urls: Urls, share: u8) -> Result<Self, StepError> {
-        // An alarm board that cannot be read is no reason to call a release bad: the looks say that it is unknown.
-        let known = site.alarms.ringing().await.unwrap_or_default();
         let safe = site
             .environment
             .config
@@ -36,13 +34,7 @@ impl<'a> LiveCheck<'a> {
             .filter(|smoke| is_safe(smoke))
             .cloned()
             .collect();
-        Ok(Self {
-            site,
-            urls,
-            whole: share == 100,
-            known: known.into_iter().map(|alarm| alarm.name).collect(),
-            safe,
-        })
+        Ok(Self { site, urls, whole: share == 100, known: site.known_alarms.names().await, safe })
     }
 }
 
@@ -95,6 +87,7 @@ impl Check for LiveCheck<'_> {
         bad.extend(errors.clone().map(|result| format!("{}: {}", result.name, result.detail)));
         let requests =
             Requests { total: report.results.len() as u64, errors: errors.count() as u64 };
+        let mut is_blind = false;
         match alarms {
             Ok(alarms) => {
                 for alarm in alarms.into_iter().filter(|alarm| !self.known.contains(&alarm.name)) {
@@ -102,10 +95,14 @@ impl Check for LiveCheck<'_> {
                     bad.push(format!("alarm {}: {}", alarm.name, alarm.reason));
                 }
             }
-            Err(error) => bad.push(format!("alarms unknown: {error}")),
+            Err(error) => {
+                is_blind = true;
+                bad.push(format!("alarms unknown: {error}"));
+            }
         }
         Observation {
-            health: Some(healthy),
+            // Whether a release that answers well is healthy is not known while its alarms cannot be read.
+            health: (!healthy || !is_blind).then_some(healthy),
             requests: Some(requests),
             database,
             detail: (!bad.is_empty()).then(|| bad.join("; ")),

@@ -31,5 +31,5 @@ pub use release::{ReleaseDraft, ReleaseError, check_images, create};
 pub use report::{Notice, Report};
 pub use run::{Ask, Conclusion, history, resume, start};
 pub use saved::{InfrastructureRun, SavedInfrastructure};
-pub use site::{AlarmBoard, Ringing, Site};
+pub use site::{AlarmBoard, KnownAlarms, Ringing, Site};
 pub use terraform::TerraformInfrastructure;

@@ -18,6 +18,7 @@ use crate::steps::traffic::refuse_half_way;
 /// refused, a missing program, a database that served until now and does not answer, and a cloud that does not answer.
 pub(crate) async fn check(site: &Site, matter: &Matter) -> Result<(), StepError> {
     site.infrastructure.ready().await?;
+    site.known_alarms.note(site.alarms.as_ref()).await;
     for (service, live) in cloud(site).await? {
         refuse_half_way(&site.environment.name, service, &live)?;
     }

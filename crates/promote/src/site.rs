@@ -1,6 +1,6 @@
 //! An environment with its real parts: everything that a run acts on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use liftlock_environment::{Environment, SecretStore};
@@ -11,6 +11,7 @@ use liftlock_probe::Prober;
 use liftlock_rollout::Target;
 use liftlock_saga::{StepError, StepErrorKind};
 use secrecy::SecretString;
+use tokio::sync::Mutex;
 
 use crate::failure;
 use crate::hold::Place;
@@ -32,6 +33,8 @@ pub struct Site {
     pub snapshots: Box<dyn Snapshots>,
     /// Alarms of the environment.
     pub alarms: Box<dyn AlarmBoard>,
+    /// Which alarms rang when the run began.
+    pub known_alarms: KnownAlarms,
     /// Where secrets come from.
     pub secrets: Box<dyn SecretStore>,
     /// Asks the running application.
@@ -49,6 +52,23 @@ pub struct Ringing {
     pub name: String,
     /// Why, as the alarm itself says.
     pub reason: String,
+}
+
+/// The alarms that rang when a run began: they say nothing about what the run did since. Read once for the whole run, since an
+/// alarm that its first users set off may ring only while more of them are on the way.
+#[derive(Debug, Default)]
+pub struct KnownAlarms(Mutex<BTreeSet<String>>);
+
+impl KnownAlarms {
+    /// Looks, at the beginning of a run. A board that cannot be read knows none.
+    pub(crate) async fn note(&self, board: &dyn AlarmBoard) {
+        let ringing = board.ringing().await.unwrap_or_default();
+        *self.0.lock().await = ringing.into_iter().map(|alarm| alarm.name).collect();
+    }
+
+    pub(crate) async fn names(&self) -> BTreeSet<String> {
+        self.0.lock().await.clone()
+    }
 }
 
 /// Shows which alarms of the environment ring.
