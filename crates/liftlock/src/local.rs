@@ -134,6 +134,7 @@ async fn bring_up_baseline(
         cancel,
     ))
     .await?;
+    let exit = conclusion.exit();
     match (conclusion.outcome, conclusion.failure) {
         (Outcome::Succeeded, _) => {
             console.say("");
@@ -144,7 +145,7 @@ async fn bring_up_baseline(
                 "{baseline} could not be brought up: {}",
                 failure.map_or_else(|| "it failed".into(), |failure| failure.error)
             ),
-            exit: Exit::Failed,
+            exit,
         }),
     }
 }
