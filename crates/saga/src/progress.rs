@@ -11,7 +11,8 @@ pub enum ProgressError {
     /// The journal was written for another plan.
     #[error(
         "the run was planned as {journalled} and the plan is now {planned}: the release, the migrations, the \
-         infrastructure code, the configuration or Liftlock itself changed since it began"
+         infrastructure code, the configuration or Liftlock itself changed since it began\n  next: resume with the environment \
+         files and the version of Liftlock that it began with"
     )]
     OtherPlan {
         /// The first digits of the fingerprint in the journal.
