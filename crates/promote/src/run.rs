@@ -311,11 +311,15 @@ async fn resume_held(
     drive(site, &scribe, &matter, &view.records, cancel).await
 }
 
-/// The run that was interrupted, or that got stuck: once what was in its way is mended, its way back is tried again.
+/// The run that was interrupted, also between its end and its line in the history, or that got stuck: once what was in its
+/// way is mended, its way back is tried again.
 fn to_resume(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
     let last = projection::last(entries, environment)?;
-    let finished = projection::run(entries, &last)?.finished;
-    matches!(finished, None | Some((Outcome::Stuck, _))).then_some(last)
+    let is_whole = match projection::run(entries, &last)?.finished {
+        None | Some((Outcome::Stuck, _)) => false,
+        Some((Outcome::Succeeded | Outcome::RolledBack, _)) => choose::is_recorded(entries, &last),
+    };
+    (!is_whole).then_some(last)
 }
 
 /// The entries from before the run began.
