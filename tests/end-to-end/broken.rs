@@ -99,3 +99,26 @@ async fn a_migration_whose_rollback_would_lose_data_is_left() {
     assert_eq!(project.world().await, before);
     project.is_settled().await;
 }
+
+/// Shows C-MIG-6: an undo that fails stops the way back and says what to do; once that is done, `--resume` goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_that_failed_is_done_once_somebody_has_mended_what_was_in_its_way() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let before = project.world().await;
+    let apply = "create table regions (name text primary key);\n\
+                 create view region_names as select name from regions;\n";
+    project.add_migration(4, "create_regions", apply, "drop table regions;\n");
+    project.add_version_with("2.0.0-errors", 4, "FAULT = \"errors\"");
+    let ran = project.run(&["promote", "--env", "local", "--release", "2.0.0-errors"]).await;
+    ran.exits(6)
+        .says("other objects depend on it")
+        .says("then: liftlock promote --env local --resume");
+
+    let mut database = project.database().await;
+    sqlx::raw_sql("drop view region_names").execute(&mut database).await.unwrap();
+    drop(database);
+    project.run(&["promote", "--env", "local", "--resume"]).await.exits(1);
+    assert_eq!(project.world().await, before);
+    project.serves("1.1.0").await;
+    project.is_settled().await;
+}

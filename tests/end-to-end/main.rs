@@ -7,6 +7,7 @@ mod broken;
 mod chain;
 mod failing;
 mod house;
+mod kill;
 mod load;
 mod local;
 mod project;

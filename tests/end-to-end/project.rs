@@ -13,7 +13,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 /// A command that takes longer than this hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -24,6 +24,7 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 /// A project that a test owns. Dropping it resets its local environment and removes it.
 pub(crate) struct Project {
     directory: TempDir,
+    url: OnceCell<String>,
     _turn: SemaphorePermit<'static>,
 }
 
@@ -48,7 +49,8 @@ impl Project {
     pub(crate) async fn new(pace: Pace) -> Option<Self> {
         requirement::postgres()?;
         let turn = TURNS.acquire().await.unwrap();
-        let project = Self { directory: tempfile::tempdir().unwrap(), _turn: turn };
+        let project =
+            Self { directory: tempfile::tempdir().unwrap(), url: OnceCell::new(), _turn: turn };
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         for directory in ["migrations", "examples/shop/versions"] {
             copy_files(&source.join(directory), &project.path(directory));
@@ -143,9 +145,11 @@ impl Project {
         command
     }
 
-    /// Where users reach the application.
+    /// Where users reach the application. The stage keeps its ports.
     pub(crate) async fn url(&self) -> String {
-        self.json(&["local", "status"]).await[0]["url"].as_str().unwrap().to_owned()
+        let ask =
+            async { self.json(&["local", "status"]).await[0]["url"].as_str().unwrap().to_owned() };
+        self.url.get_or_init(|| ask).await.clone()
     }
 
     /// The version that each service answers with on the production listener; several when they take turns.
@@ -227,6 +231,11 @@ impl Project {
     /// Asserts that the ledger's chain is whole and that nobody holds the environment.
     pub(crate) async fn is_settled(&self) {
         self.run(&["audit", "verify"]).await.exits(0).says("unbroken");
+        self.is_free().await;
+    }
+
+    /// Asserts that nobody holds the environment, and that no run is unfinished.
+    pub(crate) async fn is_free(&self) {
         let status = self.json(&["status", "--env", "local"]).await;
         assert_eq!(status[0]["holder"], Value::Null, "a lease is left: {status:?}");
         assert_eq!(status[0]["unfinished"], Value::Null, "a run is unfinished: {status:?}");
