@@ -12,3 +12,4 @@ mod load;
 mod local;
 mod project;
 mod twice;
+mod way_back;

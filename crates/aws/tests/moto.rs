@@ -1,5 +1,9 @@
 //! The meaning of the calls, on moto with hands for its ECS.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails where something is missing")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails where something is missing"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

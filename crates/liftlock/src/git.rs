@@ -21,6 +21,19 @@ pub(crate) fn head(root: &Path) -> Option<Head> {
     Some(Head { commit, branch, subject })
 }
 
+/// Which files under these paths are not as the checked-out commit has them, untracked ones included.
+pub(crate) fn changed(root: &Path, paths: &[&Path]) -> Vec<String> {
+    let status = ["status", "--porcelain", "--no-renames", "--untracked-files=all", "--"];
+    let paths = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    let arguments: Vec<&str> = status.into_iter().chain(paths.iter().map(String::as_str)).collect();
+    let text = git(root, &arguments).unwrap_or_default();
+    // Two letters of status, a blank, the file; the first blank of all may have been trimmed.
+    text.lines()
+        .filter_map(|line| line.trim_start().split_once(' '))
+        .map(|(_, file)| file.trim().to_owned())
+        .collect()
+}
+
 fn git(root: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();

@@ -59,6 +59,27 @@ impl Database {
         }
     }
 
+    /// What [`Database::rollback`] to the same version would refuse, and why: tried whole in one transaction that is taken
+    /// back. None when it would lose nothing.
+    ///
+    /// # Errors
+    /// [`RollbackError`] when a script cannot be run; nothing is left of it.
+    pub async fn would_lose(&mut self, to: i32) -> Result<Option<Refused>, RollbackError> {
+        self.try_all(to).await.map_err(|failure| RollbackError { ran: Vec::new(), failure })
+    }
+
+    async fn try_all(&mut self, to: i32) -> Result<Option<Refused>, Failure> {
+        let wait = self.settings.wait;
+        let mut bench = self.workbench().await?;
+        if find(&mut bench, to).await?.is_empty() {
+            return Ok(None);
+        }
+        lock::acquire(bench.connection, wait, &mut |_| {}).await?;
+        let tried = try_locked(&mut bench, to).await;
+        bench.abort().await;
+        finish(&mut bench, tried).await
+    }
+
     async fn rollback_all(
         &mut self,
         to: i32,
@@ -126,6 +147,18 @@ async fn rollback_locked(
         }
     }
     Ok(())
+}
+
+async fn try_locked(bench: &mut Workbench<'_>, to: i32) -> Result<Option<Refused>, Failure> {
+    let transaction = bench.begin().await?;
+    for back in find(bench, to).await? {
+        let id = back.applied.id();
+        let losses = run_without_loss(bench, &transaction, &id, &back.script, &mut |_| {}).await?;
+        if !losses.is_empty() {
+            return Ok(Some(Refused { id, losses }));
+        }
+    }
+    Ok(None)
 }
 
 async fn rollback_one(

@@ -60,6 +60,9 @@ pub enum PromoteError {
     /// A gate is shut.
     #[error("{}", shut(.0))]
     Gates(Vec<Evaluation>),
+    /// A rollback would lose what nobody gave up, or cannot be one.
+    #[error("nothing was touched: {0}")]
+    WayBack(StepError),
     /// What the run would act on could not be reached or is not in order; nothing was touched.
     #[error("{0}\n  nothing was touched")]
     Preflight(#[from] StepError),
@@ -112,6 +115,7 @@ impl PromoteError {
                 liftlock_gate::Decision::Waiting => Exit::Waiting,
                 _ => Exit::Refused,
             },
+            Self::WayBack(_) => Exit::Refused,
             Self::Preflight(error) => match error.kind() {
                 StepErrorKind::Authentication => Exit::Authentication,
                 StepErrorKind::Configuration => Exit::Usage,

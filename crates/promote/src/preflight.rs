@@ -7,9 +7,10 @@ use liftlock_rollout::{Live, TargetErrorKind};
 use liftlock_saga::{StepError, StepErrorKind};
 
 use crate::failure;
-use crate::plan::KEEP_SCHEMA;
+use crate::plan::{ACCEPT_DATA_LOSS, KEEP_SCHEMA};
 use crate::run::Matter;
 use crate::site::Site;
+use crate::steps;
 use crate::steps::traffic::refuse_half_way;
 
 /// Looks at everything that the run needs.
@@ -35,6 +36,18 @@ pub(crate) async fn check(site: &Site, matter: &Matter) -> Result<(), StepError>
         }
         other => other,
     }
+}
+
+/// Why a rollback must not begin: it would lose data that nobody gave up, or the schema is older than its release needs.
+pub(crate) async fn refuses_way_back(site: &Site, matter: &Matter) -> Option<StepError> {
+    let has = |wanted: &str| matter.options.iter().any(|option| option == wanted);
+    if matter.kind != RunKind::Rollback
+        || site.environment.config.database.is_none()
+        || has(KEEP_SCHEMA)
+    {
+        return None;
+    }
+    steps::database::refuses_way_back(site, &matter.release, has(ACCEPT_DATA_LOSS)).await
 }
 
 /// What a run that goes on needs. Without it its steps would fail, and so would their undoing, which leaves less than now.

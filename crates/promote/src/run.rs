@@ -210,6 +210,9 @@ async fn start_held(
     }
     let matter = Matter::of(ask, release, &entries, environment);
     preflight::check(site, &matter).await?;
+    if let Some(why) = preflight::refuses_way_back(site, &matter).await {
+        return Err(PromoteError::WayBack(why));
+    }
     let event = Event::RunStarted {
         kind: ask.kind,
         release: Some(matter.release.id.clone()),

@@ -146,12 +146,23 @@ async fn apply(place: &Place, console: &Console) -> Result<Exit, Failure> {
 
 async fn apply_held(place: &Place, run: &RunId, console: &Console) -> Result<Vec<Ran>, Failure> {
     let mut database = place.database(Some(run)).await?;
-    let ran = database
+    let applied = database
         .apply(&place.migrations, None, &mut |progress| console.life(&progress.to_string()))
-        .await
-        .map_err(|error| Failure::of(error.exit(), &error))?;
-    place.record(run, &ran, false).await?;
-    Ok(ran)
+        .await;
+    match applied {
+        Ok(ran) => {
+            place.record(run, &ran, false).await?;
+            Ok(ran)
+        }
+        Err(error) => {
+            // What was applied before the one that failed stays, and is on record.
+            place.record(run, &error.ran, false).await?;
+            if !error.ran.is_empty() {
+                console.say(&lines("applied", &error.ran));
+            }
+            Err(Failure::of(error.exit(), &error))
+        }
+    }
 }
 
 fn lines(verb: &str, ran: &[Ran]) -> String {

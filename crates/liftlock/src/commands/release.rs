@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use liftlock_environment::Environment;
 use liftlock_ledger::projection;
-use liftlock_model::{Exit, Release as Made};
+use liftlock_model::{CommitSha, Exit, Release as Made};
 use liftlock_promote::{ReleaseDraft, ReleaseError, check_images};
 
 use crate::cli::{Release, ReleaseCreate};
@@ -54,6 +54,9 @@ async fn create(top: &Top, ask: ReleaseCreate, console: &Console) -> Result<Exit
         }
     }
     let sample = reference(top, &images)?;
+    if let Some(head) = &head {
+        files_are_of(&commit, &head.commit, top, &sample)?;
+    }
     let database = sample.config.database.as_ref();
     let (branch, subject) = match &head {
         Some(head) if is_head(&commit) => (head.branch.clone(), head.subject.clone()),
@@ -76,6 +79,33 @@ async fn create(top: &Top, ask: ReleaseCreate, console: &Console) -> Result<Exit
         format!("{}\n\n  next: liftlock promote --env {}", describe(&release), sample.name)
     });
     Ok(Exit::Done)
+}
+
+/// A release is made of the files that lie here: they must be the commit's.
+fn files_are_of(
+    commit: &CommitSha,
+    head: &CommitSha,
+    top: &Top,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    if commit != head {
+        return Err(Failure::usage(format!(
+            "the files here are of commit {head}, and the release is to be of {commit}\n  next: git checkout {commit}"
+        )));
+    }
+    let config = &environment.config;
+    let migrations =
+        config.database.as_ref().map(|database| database.migrations.directory.as_path());
+    let paths: Vec<_> =
+        migrations.into_iter().chain([config.infrastructure.root.as_path()]).collect();
+    let changed = git::changed(&top.root, &paths);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "these files are not as commit {head} has them: {}\n  next: commit them, or take them back",
+        changed.join(", ")
+    )))
 }
 
 fn not_made(error: ReleaseError) -> Failure {

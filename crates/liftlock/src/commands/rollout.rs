@@ -17,10 +17,13 @@ pub(crate) async fn run(top: &Top, command: Rollout, console: &Console) -> Resul
     if environment.config.infrastructure.engine == Engine::Stage {
         // Looking starts nothing.
         let directory = connect::stage_directory(top, &environment);
-        let status =
-            liftlock_stage::status(&directory).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let status = liftlock_stage::status(&directory)
+            .await
+            .map_err(|error| Failure::of(Exit::Failed, &error))?;
         if status.is_none() {
-            return Err(Failure::usage(format!("{env} does not run\n  next: liftlock promote --env {env}")));
+            return Err(Failure::usage(format!(
+                "{env} does not run\n  next: liftlock promote --env {env}"
+            )));
         }
     }
     let site = connect::site(top, environment, console).await?;

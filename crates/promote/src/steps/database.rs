@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use liftlock_environment::config;
 use liftlock_migrate::snapshot::{SnapshotRequest, SnapshotState, take};
-use liftlock_migrate::{Migrations, Ran};
+use liftlock_migrate::{Migrations, Ran, Refused};
 use liftlock_model::{Event, Left, Release, Reversal, StepPlan};
 use liftlock_saga::{Context, Done, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
 use super::{Frame, step_plan};
 use crate::failure;
+use crate::site::Site;
 
 /// Takes a snapshot of the database before anything touches it.
 pub(crate) struct TakeSnapshot<'a> {
@@ -159,10 +160,15 @@ impl Step for Migrate<'_> {
     ) -> Result<Done<SchemaVersion>, StepError> {
         let migrations = read(&self.0, self.0.release).await?;
         let mut database = self.0.site.migrations_database(Some(self.0.scribe.run())).await?;
-        let ran = database
-            .apply(&migrations, None, &mut |progress| cx.life(&progress.to_string()))
-            .await
-            .map_err(failure::apply)?;
+        let ran =
+            database.apply(&migrations, None, &mut |progress| cx.life(&progress.to_string())).await;
+        let ran = match ran {
+            Ok(ran) => ran,
+            Err(error) => {
+                record(&self.0, &error.ran, false).await?;
+                return Err(failure::apply(error));
+            }
+        };
         record(&self.0, &ran, false).await?;
         let after = schema_version(&self.0).await?;
         let note = match ran.len() {
@@ -234,6 +240,52 @@ impl Step for Migrate<'_> {
     }
 }
 
+/// Why the schema cannot go back to what `release` knows, tried before any user is moved: traffic that moved to the older release
+/// and back to the broken one would be the worst of both. None when it can, or when the database does not say.
+pub(crate) async fn refuses_way_back(
+    site: &Site,
+    release: &Release,
+    accept_data_loss: bool,
+) -> Option<StepError> {
+    let mut database = site.migrations_database(None).await.ok()?;
+    let applied = database.applied().await.ok()?;
+    let now = applied.iter().map(|one| one.version).max().unwrap_or(0);
+    let wanted = newest(release);
+    if now < wanted {
+        let message = format!(
+            "the release needs V{wanted:04} and the schema is at V{now:04}: a rollback applies none"
+        );
+        let environment = &site.environment.name;
+        return Some(StepError::new(StepErrorKind::Configuration, message).hint(format!(
+            "promote it instead: liftlock promote --env {environment} --release {}",
+            release.id
+        )));
+    }
+    if now == wanted || accept_data_loss {
+        return None;
+    }
+    match database.would_lose(wanted).await {
+        Ok(refused) => refused.as_ref().map(would_lose),
+        Err(error) => Some(failure::rollback(error)),
+    }
+}
+
+fn would_lose(refused: &Refused) -> StepError {
+    StepError::new(
+        StepErrorKind::Failed,
+        format!("rolling back {} would lose {}", refused.id, refused.losses.join(", ")),
+    )
+    .hint(
+        "run it again with --keep-schema (the older release then runs on the newer schema) or with \
+         --accept-data-loss",
+    )
+}
+
+/// The newest migration that a release knows; 0 for none.
+fn newest(release: &Release) -> i32 {
+    release.content.migrations.iter().map(|stamp| stamp.id.version).max().unwrap_or(0)
+}
+
 /// Takes the schema back to what an earlier release knows.
 pub(crate) struct RollBackSchema<'a> {
     pub frame: Frame<'a>,
@@ -242,14 +294,7 @@ pub(crate) struct RollBackSchema<'a> {
 
 impl RollBackSchema<'_> {
     fn wanted(&self) -> i32 {
-        self.frame
-            .release
-            .content
-            .migrations
-            .iter()
-            .map(|stamp| stamp.id.version)
-            .max()
-            .unwrap_or(0)
+        newest(self.frame.release)
     }
 }
 
@@ -299,14 +344,7 @@ impl Step for RollBackSchema<'_> {
             .map_err(failure::rollback)?;
         record(&self.frame, &back.ran, true).await?;
         if let Some(refused) = back.refused {
-            return Err(StepError::new(
-                StepErrorKind::Failed,
-                format!("rolling back {} would lose {}", refused.id, refused.losses.join(", ")),
-            )
-            .hint(
-                "run it again with --keep-schema (the older release then runs on the newer schema) or with \
-                 --accept-data-loss",
-            ));
+            return Err(would_lose(&refused));
         }
         let after = schema_version(&self.frame).await?;
         Ok(Done::new(
