@@ -254,6 +254,8 @@ async fn make(
         description = read.description.or(description);
         let mut variables = read.services.get(name).cloned().unwrap_or_default();
         variables.insert("SERVICE".into(), name.to_string());
+        // Two versions are two images, also where they are built from the same code.
+        variables.insert("IMAGE_VERSION".into(), version.to_owned());
         let (program, arguments) = stage.command.split_first().ok_or_else(|| {
             Failure::usage(format!(
                 "services.{name}.stage.command of {} is empty",

@@ -10,6 +10,7 @@ use liftlock_promote::archive::Files;
 use liftlock_promote::{Infrastructure, InfrastructurePlan, Signs};
 use liftlock_saga::{StepError, StepErrorKind};
 use liftlock_stage::{DatabaseTopology, ServeOptions, ServiceTopology, Topology};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 
@@ -115,6 +116,7 @@ impl Infrastructure for StageInfrastructure {
         bundle: &Files,
         plan: &InfrastructurePlan,
         _: &Signs<'_>,
+        _: &CancellationToken,
     ) -> Result<String, StepError> {
         let wanted = read(bundle)?;
         liftlock_stage::apply_topology(&self.directory, &wanted)

@@ -13,7 +13,7 @@ use crate::run::Matter;
 use crate::scribe::Scribe;
 use crate::site::Site;
 use crate::steps::database::{SchemaVersion, schema_version};
-use crate::steps::look::{judge, smoke};
+use crate::steps::look::{judge, seen_serving_soon, smoke};
 
 /// What came of a run, once it was looked at.
 pub(crate) struct Concluded {
@@ -91,7 +91,7 @@ async fn old_version_serves(
                 live.live_colour().ok_or_else(|| crate::steps::traffic::nothing_serves(name))?;
             // As many tasks as it had, which the environment file may count otherwise by now.
             let tasks = live.colour(colour).desired.max(1);
-            liftlock_rollout::seen_serving(target, colour, image, tasks)
+            seen_serving_soon(target, colour, image, tasks)
                 .await
                 .map_err(crate::failure::rollout)?;
         }

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::PromoteError;
 use crate::run::read_history;
 
+/// The lock's file in an environment's private directory.
+const LOCK: &str = "running.lock";
 /// How long a lease holds without a heartbeat.
 const TTL: Duration = Duration::from_secs(30);
 /// How long a run that has this machine's lock may take to its lease, so that whoever is refused is told its name.
@@ -33,6 +35,12 @@ pub struct Place<'a> {
     pub actor: &'a Actor,
     /// The environment's private directory on this machine.
     pub work: &'a Path,
+}
+
+/// Whether a run of this machine is at work in the environment with this private directory.
+pub fn is_at_work(work: &Path) -> bool {
+    let Ok(file) = File::open(work.join(LOCK)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 /// An environment held by a run.
@@ -133,7 +141,7 @@ async fn acquire(place: &Place<'_>, run: &RunId) -> Result<Lease, PromoteError> 
 }
 
 fn lock(place: &Place<'_>) -> Result<Option<File>, PromoteError> {
-    let path = place.work.join("running.lock");
+    let path = place.work.join(LOCK);
     let failed = |error: std::io::Error| {
         let message = format!("{}: {error}", path.display());
         PromoteError::Preflight(StepError::new(StepErrorKind::Configuration, message))

@@ -5,6 +5,7 @@ use liftlock_model::Release;
 use liftlock_saga::StepError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::archive::Files;
 
@@ -44,11 +45,13 @@ pub trait Infrastructure: Send + Sync {
     async fn plan(&self, bundle: &Files, life: &Signs<'_>)
     -> Result<InfrastructurePlan, StepError>;
 
-    /// Applies exactly that plan, or refuses. Says in one line what came of it.
+    /// Applies exactly that plan, or refuses. Says in one line what came of it. Cancelled, it ends as soon as it safely can, with
+    /// an error.
     async fn apply(
         &self,
         bundle: &Files,
         plan: &InfrastructurePlan,
         life: &Signs<'_>,
+        cancel: &CancellationToken,
     ) -> Result<String, StepError>;
 }

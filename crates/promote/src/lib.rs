@@ -24,7 +24,7 @@ mod steps;
 mod terraform;
 
 pub use error::PromoteError;
-pub use hold::{Hold, Place};
+pub use hold::{Hold, Place, is_at_work};
 pub use infrastructure::{Infrastructure, InfrastructurePlan, Signs};
 pub use preview::{Preview, Tried, preview};
 pub use release::{ReleaseDraft, ReleaseError, check_images, create};

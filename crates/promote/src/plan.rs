@@ -166,7 +166,8 @@ fn shift<'a>(
     saga.push(rig.step(Looking(SmokeTest { frame, name, listener })));
     if wave.bake > Duration::ZERO {
         let name = format!("rollout/wave-{}/bake", wave.number);
-        saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share })));
+        let chosen = chosen.values().cloned().collect();
+        saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share, chosen })));
     }
 }
 

@@ -8,6 +8,7 @@ use liftlock_model::{
 };
 use liftlock_saga::{StepError, StepErrorKind};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::archive::{self, Files};
 use crate::error::PromoteError;
@@ -85,6 +86,8 @@ pub struct InfrastructureRun<'a> {
     pub site: &'a Site,
     /// Who hears of it.
     pub report: &'a Report,
+    /// Cancelled to ask it to stop.
+    pub cancel: &'a CancellationToken,
 }
 
 impl InfrastructureRun<'_> {
@@ -182,7 +185,7 @@ impl InfrastructureRun<'_> {
         let life = move |text: &str| {
             report(crate::Notice::Life { step: name.clone(), text: text.to_owned() })
         };
-        let result = maker.apply(&files, &saved.plan, &life).await;
+        let result = maker.apply(&files, &saved.plan, &life, self.cancel).await;
         let (outcome, ended) = match &result {
             Ok(note) => {
                 let output =

@@ -9,6 +9,7 @@ use liftlock_saga::{StepError, StepErrorKind};
 use liftlock_terraform::{
     Address, ApplyError, PlanError, PrepareError, SavedPlan, Terraform, Tool, guard, render,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::archive::{self, Files};
 use crate::infrastructure::{Infrastructure, InfrastructurePlan, Signs};
@@ -157,13 +158,24 @@ impl Infrastructure for TerraformInfrastructure {
         bundle: &Files,
         plan: &InfrastructurePlan,
         life: &Signs<'_>,
+        cancel: &CancellationToken,
     ) -> Result<String, StepError> {
         let saved: SavedPlan = serde_json::from_value(plan.saved.clone())
             .map_err(|error| StepError::from_error(&error))?;
         let terraform = self.terraform(bundle).await?;
         terraform.init().await.map_err(|error| untouched(error.into()))?;
         life(&format!("{}: apply: {}", terraform.tool(), plan.headline));
-        terraform.apply(&saved).await.map_err(apply_failed)?;
+        let applying = terraform.apply(&saved);
+        tokio::pin!(applying);
+        let applied = tokio::select! {
+            applied = &mut applying => applied,
+            () = cancel.cancelled() => {
+                life(&format!("{}: asked to stop; it writes its state and frees its lock first", terraform.tool()));
+                terraform.interrupt();
+                applying.await
+            }
+        };
+        applied.map_err(apply_failed)?;
         Ok(format!("applied: {}", plan.headline))
     }
 }

@@ -133,7 +133,12 @@ async fn apply(
         });
     }
     let site = connect::site(top, environment.clone(), console).await?;
-    let run = liftlock_promote::InfrastructureRun { site: &site, report: &console.report() };
+    let cancel = crate::commands::promote::stop_on_signals(console);
+    let run = liftlock_promote::InfrastructureRun {
+        site: &site,
+        report: &console.report(),
+        cancel: &cancel,
+    };
     let note = run.apply(&maker, &saved, allow).await?;
     console.result("applied", &serde_json::json!({ "note": note }), || note.clone());
     Ok(Exit::Done)

@@ -21,6 +21,15 @@ pub(crate) async fn run(top: &Top, command: &Local, console: &Console) -> Result
         }
         any = true;
         let directory = connect::stage_directory(top, &environment);
+        let work = connect::work(top, &environment);
+        if !matches!(command, Local::Status) && liftlock_promote::is_at_work(&work) {
+            return Err(Failure {
+                message: format!(
+                    "a run is at work in {name}\n  next: wait for it, or stop it with Ctrl-C where it runs; `liftlock status --env {name}` shows how far it is"
+                ),
+                exit: Exit::Held,
+            });
+        }
         let broken = |error: liftlock_stage::StageError| Failure::of(Exit::Failed, &error);
         match command {
             Local::Status => match liftlock_stage::status(&directory).await.map_err(broken)? {
@@ -39,7 +48,6 @@ pub(crate) async fn run(top: &Top, command: &Local, console: &Console) -> Result
             }
             Local::Reset => {
                 liftlock_stage::reset(&directory).await.map_err(broken)?;
-                let work = connect::work(top, &environment);
                 match std::fs::remove_dir_all(&work) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(Failure::failed(format!("{}: {error}", work.display())));

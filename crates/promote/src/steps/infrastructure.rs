@@ -113,7 +113,8 @@ impl Step for ApplyInfrastructure<'_> {
             return Ok(Done::new(planned.bundle, "nothing to change"));
         }
         let files = self.frame.files(&planned.bundle).await?;
-        let note = self.frame.site.infrastructure.apply(&files, &plan, &life(cx)).await?;
+        let note =
+            self.frame.site.infrastructure.apply(&files, &plan, &life(cx), cx.cancelled()).await?;
         Ok(Done::new(planned.bundle, note))
     }
 
@@ -168,6 +169,6 @@ impl Step for ApplyInfrastructure<'_> {
                 note: "left as it is: going back would destroy data".into(),
             });
         }
-        maker.apply(&files, &plan, &life(cx)).await.map(Undone::whole)
+        maker.apply(&files, &plan, &life(cx), cx.cancelled()).await.map(Undone::whole)
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use liftlock_model::{Event, Reversal, Sample, ServiceName, StepPlan, Verdict};
+use liftlock_model::{Event, ImageDigest, Reversal, Sample, ServiceName, StepPlan, Verdict};
 use liftlock_probe::SmokeReport;
-use liftlock_rollout::{Breaker, Tripped, Wait, watch};
+use liftlock_rollout::{Breaker, Colour, RolloutError, Target, Tripped, Wait, watch};
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use secrecy::SecretString;
 use url::Url;
@@ -170,6 +170,7 @@ pub(crate) struct Bake<'a> {
     pub name: String,
     pub period: Duration,
     pub share: u8,
+    pub chosen: Vec<Handle<Chosen>>,
 }
 
 #[async_trait]
@@ -183,6 +184,9 @@ impl Look for Bake<'_> {
     }
 
     async fn look(&self, cx: &Context<'_>) -> Result<String, StepError> {
+        if self.share < 100 && self.nothing_serves(cx)? {
+            return Ok("skipped: no user is on it yet".into());
+        }
         // The services of one release are watched as one application; the strictest breaker counts.
         let strictest = self
             .frame
@@ -225,6 +229,18 @@ impl Look for Bake<'_> {
     }
 }
 
+impl Bake<'_> {
+    /// A first rollout gives no share below all: there is nothing to watch until then.
+    fn nothing_serves(&self, cx: &Context<'_>) -> Result<bool, StepError> {
+        for chosen in &self.chosen {
+            if cx.output(chosen)?.replaces.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 fn period(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds, duration.subsec_millis()) {
@@ -259,15 +275,32 @@ impl Look for SeenServing<'_> {
             let chosen = cx.output(chosen)?;
             let tasks = self.frame.service(service)?.tasks;
             let digest = self.frame.digest(service)?;
-            liftlock_rollout::seen_serving(
-                self.frame.target(service)?,
-                chosen.colour,
-                digest,
-                tasks,
-            )
-            .await
-            .map_err(failure::rollout)?;
+            let target = self.frame.target(service)?;
+            seen_serving_soon(target, chosen.colour, digest, tasks)
+                .await
+                .map_err(failure::rollout)?;
         }
         Ok(format!("{} services serve their requested digests", self.chosen.len()))
+    }
+}
+
+/// How long a single task may be missing, since one that is being replaced is no proof against a version.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Looks until the digest is seen serving, or gives up with what was seen last.
+pub(crate) async fn seen_serving_soon(
+    target: &dyn Target,
+    colour: Colour,
+    digest: &ImageDigest,
+    tasks: u32,
+) -> Result<(), RolloutError> {
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        match liftlock_rollout::seen_serving(target, colour, digest, tasks).await {
+            Err(RolloutError::NotServing { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            other => return other,
+        }
     }
 }
