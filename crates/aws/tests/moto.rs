@@ -17,7 +17,9 @@ use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, ForwardActionConfig, ProtocolEnum, RuleCondition, Tag,
     TargetGroupTuple, TargetTypeEnum,
 };
-use liftlock_aws::{AwsErrorKind, Clients, Credentials, EcsTarget, RdsSnapshots, SsmParameters};
+use liftlock_aws::{
+    Alarms, AwsErrorKind, Clients, Credentials, EcsTarget, RdsSnapshots, SsmParameters,
+};
 use liftlock_environment::config;
 use liftlock_migrate::snapshot::{SnapshotErrorKind, SnapshotRequest, take};
 use liftlock_model::ImageRef;
@@ -320,4 +322,53 @@ async fn secrets_are_read_decrypted() {
     aws.call(put).await;
     let secret = SsmParameters::new(&clients).get(name).await.unwrap();
     assert_eq!(secret.expose_secret(), "postgres://hush");
+}
+
+/// Shows A-RB-1 in part: alarms that ring are read with their reason, those of other environments and those that are quiet are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn ringing_alarms_are_read() {
+    let Some(moto) = Moto::start().await else { return };
+    let aws = moto.aws();
+    let clients = clients(&moto).await;
+    for name in ["shop-dev-backend-5xx", "shop-dev-frontend-5xx", "shop-prod-backend-5xx"] {
+        let put = [
+            "cloudwatch",
+            "put-metric-alarm",
+            "--alarm-name",
+            name,
+            "--namespace",
+            "AWS/ApplicationELB",
+            "--metric-name",
+            "HTTPCode_Target_5XX_Count",
+            "--statistic",
+            "Sum",
+            "--period",
+            "60",
+            "--evaluation-periods",
+            "1",
+            "--threshold",
+            "10",
+            "--comparison-operator",
+            "GreaterThanThreshold",
+        ];
+        aws.call(put).await;
+    }
+    assert!(Alarms::new(&clients).in_alarm("shop-dev").await.unwrap().is_empty());
+    for name in ["shop-dev-backend-5xx", "shop-prod-backend-5xx"] {
+        let set = [
+            "cloudwatch",
+            "set-alarm-state",
+            "--alarm-name",
+            name,
+            "--state-value",
+            "ALARM",
+            "--state-reason",
+            "12 over 10",
+        ];
+        aws.call(set).await;
+    }
+    let ringing = Alarms::new(&clients).in_alarm("shop-dev").await.unwrap();
+    let told: Vec<_> =
+        ringing.iter().map(|alarm| (alarm.name.as_str(), alarm.reason.as_str())).collect();
+    assert_eq!(told, [("shop-dev-backend-5xx", "12 over 10")]);
 }

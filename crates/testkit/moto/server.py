@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 
+import alarms
 import gaps
 import hands
 from moto.moto_server.werkzeug_app import (
@@ -33,6 +34,8 @@ def application(data_plane):
             body = json.dumps(data_plane.describe()).encode()
             start_response("200 OK", [("Content-Type", "application/json")])
             return [body]
+        if environ.get("PATH_INFO") == alarms.PATH:
+            return alarms.answer(environ, start_response)
         return moto(environ, start_response)
 
     return answer

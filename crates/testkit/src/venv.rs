@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// What is installed. Exactly this moto: the gaps that `moto/gaps.py` mends are those of this version.
-const PACKAGES: [&str; 2] = ["moto[server]==5.2.1", "awscli>=1.40"];
+const PACKAGES: [&str; 3] = ["moto[server]==5.2.1", "awscli>=1.40", "cbor2>=5.7"];
 /// How long making it may take: 40 s on a fast line.
 const LIMIT: Duration = Duration::from_secs(600);
 
