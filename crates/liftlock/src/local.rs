@@ -216,7 +216,13 @@ fn build(environment: &Environment, console: &Console) -> Result<(), Failure> {
         let shown = command.join(" ");
         console.say(&format!("building the application: {shown}"));
         // Its progress goes to standard error; standard output is ours.
-        let status = Command::new(program)
+        let mut command = Command::new(program);
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_str().is_some_and(is_of_outer_cargo) {
+                command.env_remove(variable);
+            }
+        }
+        let status = command
             .args(arguments)
             .current_dir(environment.root())
             .stdout(std::process::Stdio::null())
@@ -229,6 +235,13 @@ fn build(environment: &Environment, console: &Console) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What `cargo run` tells the program that it runs about its package. A cargo within must not see it: crates whose build scripts look at
+/// it (ring's does) would be built again each time, and everything above them.
+fn is_of_outer_cargo(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| variable.starts_with(prefix))
+        || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"].contains(&variable)
 }
 
 /// Makes images and a release of a version.
