@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use liftlock_model::{ArtifactHash, MigrationChecksum, MigrationId, MigrationStamp};
 
-use crate::script::{Inspection, inspect};
+use crate::directive::{Directives, Phase};
+use crate::script::{Inspection, Statement, inspect};
 
 /// The longest name that refinery's history table holds.
 const LONGEST_NAME: usize = 255;
@@ -21,8 +22,20 @@ pub struct Script {
     pub sql: String,
     /// The SHA-256 of its text.
     pub sha256: ArtifactHash,
-    /// How many statements it holds.
-    pub(crate) statements: usize,
+    /// Its statements, in order.
+    pub(crate) statements: Vec<Statement>,
+    /// What its comments ask for.
+    pub directives: Directives,
+}
+
+impl Script {
+    /// The script that a database keeps under this name. It was checked before it was kept.
+    pub(crate) fn kept(file: String, sql: String) -> Self {
+        let inspection = inspect(&sql);
+        let directives = Directives::read(&inspection).unwrap_or_default();
+        let sha256 = ArtifactHash::of(sql.as_bytes());
+        Self { file, sha256, statements: inspection.statements, directives, sql }
+    }
 }
 
 /// A migration with its scripts.
@@ -41,6 +54,11 @@ pub struct Migration {
 }
 
 impl Migration {
+    /// When it runs.
+    pub fn phase(&self) -> Phase {
+        self.up.directives.phase
+    }
+
     /// What a release keeps of it.
     pub fn stamp(&self) -> MigrationStamp {
         MigrationStamp { id: self.id.clone(), checksum: self.checksum() }
@@ -277,19 +295,23 @@ fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FileProblem>> {
         let line = 1 + sql[..before].matches('\n').count();
         return Err(one(Some(line), "it holds a NUL byte, which PostgreSQL cannot read"));
     }
-    let Inspection { statements, problems } = inspect(sql);
+    let inspection = inspect(sql);
+    let directives = Directives::read(&inspection);
+    let Inspection { statements, mut problems, .. } = inspection;
+    problems.extend(directives.as_ref().err().into_iter().flatten().cloned());
     if !problems.is_empty() {
         let problems = problems.into_iter();
         return Err(problems.flat_map(|(line, problem)| one(Some(line), &problem)).collect());
     }
-    if statements == 0 {
+    if statements.is_empty() {
         return Err(one(
             None,
             "it holds no statement; where there is truly nothing to do, say why: `select 'nothing to do: …';`",
         ));
     }
     let sha256 = ArtifactHash::of(bytes);
-    Ok(Script { file: file.to_owned(), sql: sql.to_owned(), sha256, statements })
+    let directives = directives.unwrap_or_default();
+    Ok(Script { file: file.to_owned(), sql: sql.to_owned(), sha256, statements, directives })
 }
 
 /// A file with a good name; its script, unless that is bad.

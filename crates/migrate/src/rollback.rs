@@ -1,6 +1,6 @@
 //! Rolling back, newest first, each migration in one transaction, with the script that the database keeps.
 
-use liftlock_model::{ArtifactHash, MigrationId};
+use liftlock_model::MigrationId;
 use serde::Serialize;
 
 use crate::apply::{finish, settle};
@@ -13,7 +13,6 @@ use crate::lock;
 use crate::loss;
 use crate::progress::{On, Progress, Ran};
 use crate::refinery;
-use crate::script::inspect;
 use crate::transaction::{Transaction, Workbench};
 
 /// What a rollback did.
@@ -114,12 +113,7 @@ impl Back {
         let Some(sql) = applied.rollback_sql.clone() else {
             return Err(Failure::NoRollback { id: applied.id() });
         };
-        let script = Script {
-            file: format!("{}.rollback.sql", applied.id()),
-            sha256: ArtifactHash::of(sql.as_bytes()),
-            statements: inspect(&sql).statements,
-            sql,
-        };
+        let script = Script::kept(format!("{}.rollback.sql", applied.id()), sql);
         Ok(Self { applied, script })
     }
 }

@@ -2,30 +2,60 @@
 //! migration's own transaction. PostgreSQL itself is the judge of everything else.
 
 use std::iter::Peekable;
-use std::str::Chars;
+use std::ops::Range;
+use std::str::CharIndices;
 
 /// What a look at a script shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Inspection {
-    /// How many statements there are.
-    pub(crate) statements: usize,
+    /// Its statements, in order.
+    pub(crate) statements: Vec<Statement>,
+    /// Its comments that speak to us, in order.
+    pub(crate) remarks: Vec<Remark>,
     /// What cannot run, with its line (the first is 1).
     pub(crate) problems: Vec<(usize, String)>,
 }
 
+/// A statement's place in its script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Statement {
+    /// Its bytes, without its semicolon, and without comments before and after it.
+    pub(crate) range: Range<usize>,
+    /// The line that it begins on. The first line is 1.
+    pub(crate) line: usize,
+    /// Its first words in lower case, up to [`OPENING`]; strings, quoted names and signs are left out.
+    pub(crate) opening: String,
+}
+
+/// How many words of a statement are kept.
+const OPENING: usize = 8;
+
+/// A comment to the end of its line that begins with [`MARK`], without that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Remark {
+    pub(crate) line: usize,
+    /// Where it stands, in bytes: before the statement that it is about.
+    pub(crate) offset: usize,
+    pub(crate) text: String,
+}
+
+/// How a comment begins that speaks to us: `-- migrate: no-transaction`.
+const MARK: &str = "migrate:";
+
 /// Looks at a script.
 pub(crate) fn inspect(sql: &str) -> Inspection {
-    let mut lexer = Lexer { chars: sql.chars().peekable(), line: 1, start: 1 };
+    let chars = sql.char_indices().peekable();
+    let mut lexer = Lexer { sql, chars, line: 1, start: 1, begin: 0, remarks: Vec::new() };
     let mut inspection = Inspection::default();
-    let mut statement = Statement::default();
+    let mut draft = Draft::default();
     loop {
         let token = lexer.token();
         let line = lexer.start;
         match token {
-            Ok(Some(Token::Semicolon)) if !statement.in_body() => {
-                inspection.add(std::mem::take(&mut statement));
+            Ok(Some(Token::Semicolon)) if !draft.in_body() => {
+                inspection.add(std::mem::take(&mut draft));
             }
-            Ok(Some(token)) => statement.push(token, line),
+            Ok(Some(token)) => draft.push(token, line, lexer.begin..lexer.offset()),
             Ok(None) => break,
             Err(what) => {
                 inspection.problems.push((line, format!("a {what} begins here that never ends")));
@@ -33,19 +63,20 @@ pub(crate) fn inspect(sql: &str) -> Inspection {
             }
         }
     }
-    inspection.add(statement);
+    inspection.add(draft);
+    inspection.remarks = lexer.remarks;
     inspection
 }
 
 impl Inspection {
-    fn add(&mut self, statement: Statement) {
-        if statement.tokens.is_empty() {
+    fn add(&mut self, draft: Draft) {
+        if draft.tokens.is_empty() {
             return;
         }
-        self.statements += 1;
-        if let Some(problem) = statement.problem() {
-            self.problems.push((statement.line, problem));
+        if let Some(problem) = draft.problem() {
+            self.problems.push((draft.line, problem));
         }
+        self.statements.push(draft.finish());
     }
 }
 
@@ -59,19 +90,33 @@ enum Token {
     Quoted,
 }
 
+/// A statement as far as it has been read.
 #[derive(Debug, Default)]
-struct Statement {
+struct Draft {
     line: usize,
+    range: Range<usize>,
     tokens: Vec<Token>,
     /// How many `begin atomic` and `case` of a function's SQL body are open (PostgreSQL 14: semicolons within it do not end the
     /// statement).
     open: usize,
 }
 
-impl Statement {
-    fn push(&mut self, token: Token, line: usize) {
+impl Draft {
+    fn finish(self) -> Statement {
+        let words = self.tokens.iter().filter_map(|token| match token {
+            Token::Word(word) => Some(word.as_str()),
+            _ => None,
+        });
+        let opening = words.take(OPENING).collect::<Vec<_>>().join(" ");
+        Statement { range: self.range, line: self.line, opening }
+    }
+
+    fn push(&mut self, token: Token, line: usize, range: Range<usize>) {
         if self.tokens.is_empty() {
             self.line = line;
+            self.range = range;
+        } else {
+            self.range.end = range.end;
         }
         let after_begin = self.tokens.last() == Some(&Token::Word("begin".into()));
         match &token {
@@ -130,32 +175,47 @@ impl Statement {
 }
 
 struct Lexer<'a> {
-    chars: Peekable<Chars<'a>>,
+    sql: &'a str,
+    chars: Peekable<CharIndices<'a>>,
     line: usize,
-    /// Where the latest token or comment begins.
+    /// The line that the latest token or comment begins on.
     start: usize,
+    /// The byte that it begins with.
+    begin: usize,
+    remarks: Vec<Remark>,
 }
 
 impl Lexer<'_> {
     fn next(&mut self) -> Option<char> {
-        let next = self.chars.next();
-        if next == Some('\n') {
+        let (_, next) = self.chars.next()?;
+        if next == '\n' {
             self.line += 1;
         }
-        next
+        Some(next)
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.chars.peek().map(|(_, c)| *c)
     }
 
     fn next_is(&mut self, wanted: char) -> bool {
-        self.chars.peek() == Some(&wanted)
+        self.peek() == Some(wanted)
+    }
+
+    /// The byte that comes next.
+    fn offset(&mut self) -> usize {
+        self.chars.peek().map_or(self.sql.len(), |(offset, _)| *offset)
     }
 
     /// The next token; an error names what never ends.
     fn token(&mut self) -> Result<Option<Token>, &'static str> {
-        while let Some(c) = self.next() {
-            self.start = self.line;
+        loop {
+            let begin = self.offset();
+            let Some(c) = self.next() else { return Ok(None) };
+            (self.start, self.begin) = (self.line, begin);
             match c {
                 c if c.is_whitespace() => {}
-                '-' if self.next_is('-') => self.skip_line(),
+                '-' if self.next_is('-') => self.line_comment(),
                 '/' if self.next_is('*') => self.skip_comment()?,
                 ';' => return Ok(Some(Token::Semicolon)),
                 '\'' => return self.quoted('\'', false).map(Some),
@@ -165,14 +225,21 @@ impl Lexer<'_> {
                 c => return Ok(Some(Token::Sign(c))),
             }
         }
-        Ok(None)
     }
 
-    fn skip_line(&mut self) {
+    /// A comment up to the end of its line; kept if it speaks to us.
+    fn line_comment(&mut self) {
+        let (line, offset) = (self.line, self.begin);
+        // For PostgreSQL a carriage return alone ends a comment, too.
         while let Some(c) = self.next() {
-            if c == '\n' {
+            if matches!(c, '\n' | '\r') {
                 break;
             }
+        }
+        let end = self.offset();
+        let comment = self.sql[offset..end].trim_start_matches('-').trim();
+        if let Some(text) = comment.strip_prefix(MARK) {
+            self.remarks.push(Remark { line, offset, text: text.trim().to_owned() });
         }
     }
 
@@ -215,7 +282,7 @@ impl Lexer<'_> {
     /// `$1`, `$$…$$` or `$tag$…$tag$`.
     fn dollar(&mut self) -> Result<Token, &'static str> {
         let mut tag = String::new();
-        while let Some(c) = self.chars.peek().copied().filter(|c| is_word_part(*c) && *c != '$') {
+        while let Some(c) = self.peek().filter(|c| is_word_part(*c) && *c != '$') {
             tag.push(c);
             self.next();
         }
@@ -224,9 +291,9 @@ impl Lexer<'_> {
         }
         self.next();
         let end = format!("${tag}$");
-        let mut seen = String::new();
-        while !seen.ends_with(&end) {
-            seen.push(self.next().ok_or("dollar-quoted string")?);
+        let from = self.offset();
+        while self.sql.get(from..self.offset()).is_none_or(|seen| !seen.ends_with(&end)) {
+            self.next().ok_or("dollar-quoted string")?;
         }
         Ok(Token::Quoted)
     }
@@ -237,7 +304,7 @@ impl Lexer<'_> {
             return self.quoted('\'', true);
         }
         let mut word = first.to_string();
-        while let Some(c) = self.chars.peek().copied().filter(|c| is_word_part(*c)) {
+        while let Some(c) = self.peek().filter(|c| is_word_part(*c)) {
             word.push(c);
             self.next();
         }
@@ -276,6 +343,7 @@ mod tests {
             "commit prepared 'x'",
             "/* /* nested */ */ -- commit\n commit",
             "select 1;;commit and chain",
+            "select 1; -- one\rcommit",
         ] {
             assert_eq!(inspect(bad).problems.len(), 1, "{bad}");
         }
@@ -304,10 +372,29 @@ mod tests {
 
     #[test]
     fn statements_are_counted() {
-        assert_eq!(inspect("-- nothing\n /* at all */ ;;").statements, 0);
-        assert_eq!(inspect("select 1; select ';'; select $$;$$").statements, 3);
+        assert_eq!(inspect("-- nothing\n /* at all */ ;;").statements, []);
+        assert_eq!(inspect("select 1; select ';'; select $$;$$").statements.len(), 3);
         let body = "create function f() returns int begin atomic select 1; select 2; end; select 3";
-        assert_eq!(inspect(body).statements, 2);
+        assert_eq!(inspect(body).statements.len(), 2);
+    }
+
+    #[test]
+    fn statements_have_their_places() {
+        let sql = "-- ü\nselect 'ü;' as a -- one\n;\n\n/* x */ create\tUNIQUE index concurrently \"i\" on t (a);";
+        let statements = inspect(sql).statements;
+        let texts: Vec<&str> = statements.iter().map(|one| &sql[one.range.clone()]).collect();
+        assert_eq!(texts, ["select 'ü;' as a", "create\tUNIQUE index concurrently \"i\" on t (a)"]);
+        assert_eq!(statements.iter().map(|one| one.line).collect::<Vec<_>>(), [2, 5]);
+        assert_eq!(statements[1].opening, "create unique index concurrently on t a");
+    }
+
+    #[test]
+    fn comments_that_speak_to_us_are_found_and_others_are_not() {
+        let sql = "-- migrate: no-transaction\r\nselect '\n-- migrate: no\n', $$\n-- migrate: no$$; --migrate:  last  ";
+        let remarks = inspect(sql).remarks;
+        let found: Vec<_> = remarks.iter().map(|one| (one.line, one.text.as_str())).collect();
+        assert_eq!(found, [(1, "no-transaction"), (5, "last")]);
+        assert_eq!(inspect("/* -- migrate: no */ -- migrated: no\nselect 1").remarks, []);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Workbench<'_> {
         script: &Script,
         on: On<'_>,
     ) -> Result<Option<String>, Failure> {
-        let statements = u32::try_from(script.statements.max(1)).unwrap_or(u32::MAX);
+        let statements = u32::try_from(script.statements.len().max(1)).unwrap_or(u32::MAX);
         let limit =
             self.settings.statement_timeout.saturating_mul(statements).saturating_add(SLACK);
         let work = tokio::time::timeout(limit, first_refusal(self.connection, script));

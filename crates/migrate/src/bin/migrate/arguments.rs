@@ -8,6 +8,9 @@ use jiff::SignedDuration;
 use liftlock_migrate::Settings;
 use liftlock_model::{Actor, MigrationId};
 
+use crate::commands::apply::Apply;
+use crate::commands::rollback::Rollback;
+
 /// Applies database migrations: V0001__name.sql with V0001__name.rollback.sql beside it, each in one transaction.
 ///
 /// Ends with 0: done; 1: failed and taken back, or something to mend was found; 2: wrong usage or files, nothing was touched; 3: the
@@ -30,24 +33,7 @@ pub(crate) enum Command {
     /// Checks the files alone; needs no database
     Check,
     /// Rolls back, newest first, with the rollback scripts that the database keeps
-    Rollback {
-        /// The newest migration to keep, such as V0041; 0 keeps none
-        #[arg(long, value_name = "VERSION", value_parser = version)]
-        to: i32,
-        /// Also where that loses data
-        #[arg(long)]
-        accept_data_loss: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Apply {
-    /// Tries what is pending for real on a throw-away copy of the schema: up, rollback, up again
-    #[arg(long, conflicts_with = "to")]
-    pub(crate) dry_run: bool,
-    /// Goes no further than this migration, such as V0041
-    #[arg(long, value_name = "VERSION", value_parser = version)]
-    pub(crate) to: Option<i32>,
+    Rollback(Rollback),
 }
 
 #[derive(Debug, Args)]
@@ -99,7 +85,7 @@ impl Options {
     }
 }
 
-fn version(text: &str) -> Result<i32, String> {
+pub(crate) fn version(text: &str) -> Result<i32, String> {
     MigrationId::parse_version(text).map_err(|error| error.to_string())
 }
 

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod command;
+mod commands;
 mod secret;
 
 use std::process::ExitCode;

@@ -1,0 +1,42 @@
+//! `migrate` and `migrate --dry-run`.
+
+use clap::Args;
+use liftlock_model::Exit;
+use serde_json::json;
+
+use crate::arguments::{Options, version};
+use crate::command::{End, Failed, connect, read, tell};
+
+/// What to apply.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Tries what is pending for real on a throw-away copy of the schema: up, rollback, up again
+    #[arg(long, conflicts_with = "to")]
+    dry_run: bool,
+    /// Goes no further than this migration, such as V0041
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    to: Option<i32>,
+}
+
+pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
+    if ask.dry_run {
+        return dry_run(options).await;
+    }
+    let migrations = read(options)?;
+    let mut database = connect(options).await?;
+    let ran = database.apply(&migrations, ask.to, &mut tell).await;
+    let ran = ran.map_err(|error| Failed::ended(&error, error.exit()))?;
+    let text = match ran.len() {
+        0 => format!("nothing to apply on {}", database.place()),
+        count => format!("applied {count} on {}", database.place()),
+    };
+    Ok(End { text, json: json!({ "applied": ran }), exit: Exit::Done })
+}
+
+async fn dry_run(options: &Options) -> Result<End, Failed> {
+    let migrations = read(options)?;
+    let mut database = connect(options).await?;
+    let tried = database.dry_run(&migrations).await;
+    let tried = tried.map_err(|error| Failed::ended(&error, error.exit()))?;
+    Ok(End { text: tried.to_string(), exit: tried.exit(), json: json!(tried) })
+}

@@ -1,0 +1,6 @@
+//! The commands, one file for each.
+
+pub(crate) mod apply;
+pub(crate) mod check;
+pub(crate) mod rollback;
+pub(crate) mod status;
