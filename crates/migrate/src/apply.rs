@@ -5,9 +5,10 @@ use liftlock_model::MigrationId;
 use crate::check::compare;
 use crate::database::Database;
 use crate::failure::{ApplyError, Failure};
-use crate::files::{Migration, Migrations};
+use crate::files::{FilesError, Migration, Migrations};
 use crate::history::{self, Action, Entry};
 use crate::lock::{self, LockError};
+use crate::outside::rule;
 use crate::progress::{On, Progress, Ran};
 use crate::refinery;
 use crate::transaction::Workbench;
@@ -92,7 +93,12 @@ impl<'a> Todo<'a> {
             return Err(Failure::Refused { database, problems });
         }
         let wanted = |migration: &&Migration| to.is_none_or(|to| migration.id.version <= to);
-        let pending = comparison.pending.into_iter().filter(wanted).collect();
+        let pending: Vec<&Migration> = comparison.pending.into_iter().filter(wanted).collect();
+        let problems: Vec<_> = pending.iter().copied().flat_map(rule::problems).collect();
+        if !problems.is_empty() {
+            let directory = migrations.directory().to_owned();
+            return Err(FilesError { directory, problems }.into());
+        }
         Ok(Self { pending, unknown: comparison.unknown, mended: comparison.mended })
     }
 

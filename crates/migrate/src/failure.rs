@@ -6,6 +6,7 @@ use liftlock_model::{Exit, MigrationId};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 use crate::check::Problem;
+use crate::files::FilesError;
 use crate::lock::LockError;
 use crate::progress::Ran;
 use crate::session::Session;
@@ -97,6 +98,9 @@ pub enum Failure {
         /// What does not fit.
         problems: Vec<Problem>,
     },
+    /// What is pending cannot run; nothing was touched.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// There is no migration of that number; nothing was touched.
     #[error("there is no migration V{wanted:04}: the newest is V{latest:04}")]
     NoSuchVersion {
@@ -160,9 +164,10 @@ impl Failure {
     /// The exit code that a command ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Refused { .. } | Self::NoSuchVersion { .. } | Self::NoRollback { .. } => {
-                Exit::Usage
-            }
+            Self::Refused { .. }
+            | Self::Files(_)
+            | Self::NoSuchVersion { .. }
+            | Self::NoRollback { .. } => Exit::Usage,
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Lock(LockError::Pooled) => Exit::Usage,
             Self::Script { .. } | Self::Raced { .. } | Self::Database { .. } => Exit::Failed,

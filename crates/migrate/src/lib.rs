@@ -13,6 +13,7 @@ mod finding;
 mod history;
 mod lock;
 mod loss;
+mod outside;
 mod progress;
 mod refinery;
 mod rollback;

@@ -28,7 +28,7 @@ pub(crate) struct Statement {
 }
 
 /// How many words of a statement are kept.
-const OPENING: usize = 8;
+const OPENING: usize = 16;
 
 /// A comment to the end of its line that begins with [`MARK`], without that.
 #[derive(Debug, Clone, PartialEq, Eq)]

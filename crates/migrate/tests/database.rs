@@ -13,6 +13,8 @@ mod connect;
 mod dry_run;
 #[path = "database/locks.rs"]
 mod locks;
+#[path = "database/outside.rs"]
+mod outside;
 #[path = "database/program.rs"]
 mod program;
 #[path = "database/refinery.rs"]

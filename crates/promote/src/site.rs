@@ -122,8 +122,8 @@ impl Site {
             lock_timeout: migrations.lock_timeout.duration(),
             statement_timeout: migrations.statement_timeout.duration(),
             wait: migrations.wait.duration(),
-            actor: self.actor.clone(),
             run: run.cloned(),
+            ..liftlock_migrate::Settings::new(self.actor.clone())
         };
         liftlock_migrate::Database::connect(url, settings).await.map_err(|error| {
             let error = failure::connect(error);

@@ -64,8 +64,7 @@ impl Place {
             lock_timeout: config.migrations.lock_timeout.duration(),
             statement_timeout: config.migrations.statement_timeout.duration(),
             wait: config.migrations.wait.duration(),
-            actor: top.actor.clone(),
-            run: None,
+            ..Settings::new(top.actor.clone())
         };
         let (ledger, location) = connect::ledger(top, &environment).await?;
         let work = connect::work(top, &environment);
