@@ -26,6 +26,7 @@ mod table_locks;
 mod text;
 mod throwaway;
 mod transaction;
+mod watch;
 
 pub use check::Problem;
 pub use connect::{ConnectError, ConnectErrorKind};

@@ -72,6 +72,25 @@ pub enum Progress {
         id: MigrationId,
         /// For how many seconds.
         seconds: u64,
+        /// The line of the statement that is running, as far as is known.
+        line: Option<usize>,
+        /// How far that is, for the commands of which PostgreSQL tells.
+        phase: Option<String>,
+        /// How much of that phase is done.
+        percent: Option<u8>,
+    },
+    /// A migration has been running for so long that people are to know. It goes on.
+    Long {
+        /// Which migration.
+        id: MigrationId,
+        /// For how many seconds.
+        seconds: u64,
+        /// The script.
+        file: String,
+        /// The line of the statement that is running, as far as is known.
+        line: Option<usize>,
+        /// Whose locks it waits for.
+        blocked_by: Vec<Session>,
     },
     /// A migration was applied, verified and recorded.
     Applied {
@@ -106,7 +125,21 @@ impl fmt::Display for Progress {
                 let by: Vec<String> = by.iter().map(ToString::to_string).collect();
                 write!(f, "{id} waits for a lock that is held by {}", by.join(", "))
             }
-            Self::Running { id, seconds } => write!(f, "{id} has been running for {seconds} s"),
+            Self::Running { id, seconds, line, phase, percent } => {
+                write!(f, "{id} has been running for {seconds} s")?;
+                line.iter().try_for_each(|line| write!(f, ", line {line}"))?;
+                phase.iter().try_for_each(|phase| write!(f, ", {phase}"))?;
+                percent.iter().try_for_each(|percent| write!(f, " ({percent} %)"))
+            }
+            Self::Long { id, seconds, file, line, blocked_by } => {
+                let place = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+                write!(f, "{id} is STILL RUNNING after {seconds} s, at {place}")?;
+                if blocked_by.is_empty() {
+                    return Ok(());
+                }
+                let by: Vec<String> = blocked_by.iter().map(ToString::to_string).collect();
+                write!(f, "; it waits for a lock that is held by {}", by.join(", "))
+            }
             Self::Applied { ran } => {
                 let verified = if ran.verified { ", verified" } else { "" };
                 write!(f, "applied {} in {} ms{verified}", ran.id, ran.duration.as_millis())

@@ -1,6 +1,7 @@
 //! Other sessions of the server: who holds what we wait for.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -11,6 +12,22 @@ use crate::text::printable;
 
 /// How much of another session's statement is shown.
 const SHOWN: usize = 60;
+
+/// How long a look may take.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// How far a session is: the phase, and its percentage.
+const PHASE: &str = "
+    select phase, case when total > 0 then least(100 * done / total, 100) end from (
+        select pid, lower(command) || ': ' || phase as phase,
+               case when lockers_total > 0 then lockers_total when blocks_total > 0 then blocks_total else tuples_total end as total,
+               case when lockers_total > 0 then lockers_done when blocks_total > 0 then blocks_done else tuples_done end as done
+        from pg_stat_progress_create_index
+        union all select pid, lower(command) || ': ' || phase, heap_blks_total, heap_blks_scanned from pg_stat_progress_cluster
+        union all select pid, 'vacuum: ' || phase, heap_blks_total, heap_blks_scanned from pg_stat_progress_vacuum
+        union all select pid, 'analyze: ' || phase, sample_blks_total, sample_blks_scanned from pg_stat_progress_analyze
+        union all select pid, lower(command), bytes_total, bytes_processed from pg_stat_progress_copy
+    ) progress where pid = $1";
 
 /// A session of the server, as `pg_stat_activity` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,16 +102,35 @@ pub(crate) struct Watcher {
     /// None before the first look, and when the server lets no second connection in: then nobody is named.
     connection: Option<PgConnection>,
     given_up: bool,
+    /// The beginning of the migration of which it was told that it takes long.
+    pub(crate) told_long: Option<Instant>,
 }
 
 impl Watcher {
     pub(crate) fn new(address: Address) -> Self {
-        Self { address, connection: None, given_up: false }
+        Self { address, connection: None, given_up: false, told_long: None }
+    }
+
+    /// How far the session `pid` is, and the percentage of that phase, for the commands of which the server tells.
+    pub(crate) async fn phase(&mut self, pid: i32) -> Option<(String, Option<u8>)> {
+        let connection = self.connection.as_mut()?;
+        let asked = sqlx::query_as(PHASE).bind(pid).fetch_optional(connection);
+        let row: Option<(String, Option<i64>)> =
+            tokio::time::timeout(LIMIT, asked).await.ok()?.ok()?;
+        row.map(|(phase, percent)| (phase, percent.and_then(|percent| u8::try_from(percent).ok())))
+    }
+
+    /// Cancels what the session `pid` is doing. Whether that was said to it.
+    pub(crate) async fn cancel(&mut self, pid: i32) -> bool {
+        let Some(connection) = self.connection.as_mut() else { return false };
+        let asked = sqlx::query_scalar("select pg_cancel_backend($1)").bind(pid);
+        let said = tokio::time::timeout(LIMIT, asked.fetch_one(connection)).await;
+        matches!(said, Ok(Ok(true)))
     }
 
     /// Who holds what the session `pid` waits for; nobody if it does not wait, or if it cannot be seen.
     pub(crate) async fn blockers(&mut self, pid: i32) -> Vec<Session> {
-        let looked = tokio::time::timeout(std::time::Duration::from_secs(2), self.look(pid)).await;
+        let looked = tokio::time::timeout(LIMIT, self.look(pid)).await;
         looked.unwrap_or_else(|_| {
             self.connection = None;
             Vec::new()

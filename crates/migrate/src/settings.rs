@@ -14,6 +14,13 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// How long to wait for another migration run on the same database to end.
     pub wait: Duration,
+    /// How long a statement that runs outside of a transaction, such as `CREATE INDEX CONCURRENTLY`, may wait for others in all:
+    /// it blocks nobody meanwhile, so this is long.
+    pub concurrent_budget: Duration,
+    /// After how long it is told, once, that a migration is still running.
+    pub alert_after: Duration,
+    /// How often a long migration gives a sign of life.
+    pub progress_every: Duration,
     /// Who runs them; kept in the history.
     pub actor: Actor,
     /// The run that they belong to, if any; kept in the history.
@@ -21,12 +28,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults of an environment file: 2 s for locks, 5 min for statements, 1 min for another run.
+    /// The defaults of an environment file: 2 s for locks, 5 min for statements, 1 min for another run, 30 min for the
+    /// locks that concurrent work waits for, an alert after 5 min.
     pub fn new(actor: Actor) -> Self {
         Self {
             lock_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(300),
             wait: Duration::from_secs(60),
+            concurrent_budget: Duration::from_secs(30 * 60),
+            alert_after: Duration::from_secs(300),
+            progress_every: Duration::from_secs(10),
             actor,
             run: None,
         }

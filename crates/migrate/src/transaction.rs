@@ -9,18 +9,15 @@ use sqlx::{
 
 use crate::failure::{Failure, ScriptError, explain};
 use crate::files::Script;
-use crate::progress::{On, Progress};
+use crate::progress::On;
 use crate::session::{Session, Watcher};
 use crate::settings::Settings;
 use crate::table_locks::LockRecorder;
 use crate::text::printable;
+use crate::watch::{Running, watched};
 
 /// The constraint that fails when a script commits.
 pub(crate) const GUARD: &str = "liftlock_one_transaction";
-/// How often a running script is looked at from outside.
-const LOOK: Duration = Duration::from_millis(150);
-/// How often a long script gives a sign of life.
-const LIFE: Duration = Duration::from_secs(10);
 /// What a script may take beyond what its statements may: the way there and back.
 const SLACK: Duration = Duration::from_secs(30);
 /// How long taking back may take once something has gone wrong.
@@ -102,13 +99,21 @@ impl Workbench<'_> {
         let limit =
             self.settings.statement_timeout.saturating_mul(statements).saturating_add(SLACK);
         let work = tokio::time::timeout(limit, first_refusal(self.connection, script));
-        let (done, blockers) = watched(work, self.watcher, self.pid, id, on).await;
+        let since = transaction.start;
+        // The whole script is one query, and the server does not say how far in it is.
+        let line = match &script.statements[..] {
+            [only] => Some(only.line),
+            _ => None,
+        };
+        let running = Running { id, script, since, line, budget: None };
+        let (done, seen) = watched(work, self.watcher, self.pid, self.settings, &running, on).await;
         let script_error = |source| Failure::Script { id: id.clone(), source };
         let done = done.map_err(|_| {
             let reason = format!("no answer within {} s while {id} ran", limit.as_secs());
             Failure::Database { database: self.place.to_owned(), reason }
         })?;
-        let refusal = done.map_err(|error| script_error(self.explain(script, &error, blockers)))?;
+        let refusal =
+            done.map_err(|error| script_error(self.explain(script, &error, seen.blockers)))?;
         let still: Option<String> =
             sqlx::query_scalar("select pg_current_xact_id_if_assigned()::text")
                 .fetch_one(&mut *self.connection)
@@ -195,38 +200,6 @@ fn limits(settings: &Settings) -> String {
         settings.lock_timeout.as_millis(),
         settings.statement_timeout.as_millis()
     )
-}
-
-/// Does `work`, and looks meanwhile who blocks it. Returns with the last blockers that were seen.
-async fn watched<T>(
-    work: impl Future<Output = T>,
-    watcher: &mut Watcher,
-    pid: i32,
-    id: &MigrationId,
-    on: On<'_>,
-) -> (T, Vec<Session>) {
-    let mut work = std::pin::pin!(work);
-    let start = Instant::now();
-    let mut blockers: Vec<Session> = Vec::new();
-    let mut life = LIFE;
-    loop {
-        tokio::select! {
-            done = &mut work => return (done, blockers),
-            () = tokio::time::sleep(LOOK) => {}
-        }
-        let seen = watcher.blockers(pid).await;
-        let pids = |sessions: &[Session]| sessions.iter().map(|s| s.pid).collect::<Vec<_>>();
-        if !seen.is_empty() && pids(&seen) != pids(&blockers) {
-            on(&Progress::Blocked { id: id.clone(), by: seen.clone() });
-        }
-        if !seen.is_empty() {
-            blockers = seen;
-        }
-        if start.elapsed() >= life {
-            on(&Progress::Running { id: id.clone(), seconds: start.elapsed().as_secs() });
-            life += LIFE;
-        }
-    }
 }
 
 /// Runs a script. Gives the first row whose first column is a boolean and not true.

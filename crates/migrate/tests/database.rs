@@ -21,3 +21,5 @@ mod program;
 mod refinery;
 #[path = "database/rollback.rs"]
 mod rollback;
+#[path = "database/watch.rs"]
+mod watch;
