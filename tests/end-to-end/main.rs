@@ -5,6 +5,7 @@
 mod bad_input;
 mod broken;
 mod chain;
+mod contract;
 mod failing;
 mod house;
 mod kill;

@@ -1,22 +1,10 @@
 //! What a script's comments ask for: `-- migrate: no-transaction`, `-- migrate: phase contract`,
 //! `-- migrate: allow RULE reason`. Pure.
 
-use serde::{Deserialize, Serialize};
+use liftlock_model::Phase;
+use serde::Serialize;
 
 use crate::script::{Inspection, Remark};
-
-/// When a migration runs: before the new version is rolled out, or after it has proven itself.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Before the rollout: the version that is running must be able to live with it.
-    #[default]
-    Expand,
-    /// After the rollout and its bake: it may take away what only the old version needs.
-    Contract,
-}
 
 /// A rule that does not hold for one statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,9 +5,9 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use liftlock_model::{ArtifactHash, MigrationChecksum, MigrationId, MigrationStamp};
+use liftlock_model::{ArtifactHash, MigrationChecksum, MigrationId, MigrationStamp, Phase};
 
-use crate::directive::{Directives, Phase};
+use crate::directive::Directives;
 use crate::script::{Inspection, Statement, inspect};
 
 /// The longest name that refinery's history table holds.
@@ -61,7 +61,7 @@ impl Migration {
 
     /// What a release keeps of it.
     pub fn stamp(&self) -> MigrationStamp {
-        MigrationStamp { id: self.id.clone(), checksum: self.checksum() }
+        MigrationStamp { id: self.id.clone(), checksum: self.checksum(), phase: self.phase() }
     }
 
     pub(crate) fn checksum(&self) -> MigrationChecksum {

@@ -31,7 +31,7 @@ mod watch;
 pub use check::Problem;
 pub use connect::{ConnectError, ConnectErrorKind};
 pub use database::{Database, Status, StatusError};
-pub use directive::{Allow, Directives, Phase};
+pub use directive::{Allow, Directives};
 pub use dry_run::{DryRun, DryRunError, Trial};
 pub use failure::{ApplyError, Failure, RollbackError, ScriptError};
 pub use files::{FileProblem, FilesError, Migration, Migrations, Script};

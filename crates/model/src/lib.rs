@@ -16,7 +16,7 @@ pub use digest::{DigestError, ImageDigest, ImageRef, ImageRefError};
 pub use event::{Deployment, DeploymentStatus, Entry, EntryHash, Event};
 pub use exit::Exit;
 pub use journal::{Left, Record, Reversal, StepPlan};
-pub use migration::{MigrationChecksum, MigrationId, MigrationIdError, MigrationStamp};
+pub use migration::{MigrationChecksum, MigrationId, MigrationIdError, MigrationStamp, Phase};
 pub use name::{Actor, ApplicationName, EnvName, NameError, ServiceName, StepName};
 pub use release::{CommitSha, CommitShaError, Release, ReleaseContent, ReleaseId, ReleaseIdError};
 pub use run::{Fingerprint, Outcome, RunId, RunIdError, RunKind};

@@ -50,6 +50,25 @@ pub struct MigrationChecksum {
     pub rollback: String,
 }
 
+/// When a migration runs: before the new version is rolled out, or after it has proven itself.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Before the rollout: the version that is running must be able to live with it.
+    #[default]
+    Expand,
+    /// After the rollout and its bake: it may take away what only the old version needs.
+    Contract,
+}
+
+impl Phase {
+    fn is_expand(&self) -> bool {
+        *self == Self::Expand
+    }
+}
+
 /// A migration as a release holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MigrationStamp {
@@ -57,6 +76,9 @@ pub struct MigrationStamp {
     pub id: MigrationId,
     /// What it held when the release was made.
     pub checksum: MigrationChecksum,
+    /// When it runs. Left out where it is `expand`, so that releases from before there were phases keep their ids.
+    #[serde(default, skip_serializing_if = "Phase::is_expand")]
+    pub phase: Phase,
 }
 
 #[cfg(test)]

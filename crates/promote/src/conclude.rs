@@ -149,14 +149,14 @@ async fn deployment(
 
 /// What the schema step saw before it acted.
 async fn schema_before(site: &Site, run: &RunId, kind: RunKind) -> Option<i32> {
-    let step = match kind {
-        RunKind::Rollback => "database/roll-back",
-        _ => "database/migrate",
+    let steps: &[&str] = match kind {
+        RunKind::Rollback => &["database/roll-back-contract", "database/roll-back"],
+        _ => &["database/migrate"],
     };
     let entries = site.ledger.entries(&Query::all().run(run)).await.ok()?;
     let view = liftlock_ledger::projection::run(&entries, run)?;
     view.records.iter().find_map(|record| match record {
-        Record::Intended { step: name, before } if name.as_str() == step => {
+        Record::Intended { step: name, before } if steps.contains(&name.as_str()) => {
             serde_json::from_value::<SchemaVersion>(before.clone())
                 .ok()
                 .map(|version| version.newest)

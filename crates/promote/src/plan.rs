@@ -7,6 +7,7 @@ use liftlock_model::{Fingerprint, RunKind, ServiceName};
 use liftlock_saga::{Handle, Saga};
 use tokio::sync::Mutex;
 
+use crate::phases;
 use crate::rig::Rig;
 use crate::steps::Frame;
 use crate::steps::database::{Migrate, RollBackSchema, TakeSnapshot};
@@ -68,18 +69,27 @@ fn promotion(frame: Frame<'_>) -> Saga<'_> {
 }
 
 /// The application first, straight to all traffic, since what serves now is what has to go; then the schema, which the
-/// newer release may still need while it serves.
+/// newer release may still need while it serves. Only what contract migrations took away comes back before that.
 fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
     let mut saga = Saga::new();
     let rig = Rig::from_environment();
+    let keeps = options.iter().any(|option| option == KEEP_SCHEMA);
+    let takes_back = frame.site.environment.config.database.is_some() && !keeps;
+    let accept_data_loss = options.iter().any(|option| option == ACCEPT_DATA_LOSS);
+    // What the older release cannot live without comes back before it serves. That it can come back was looked at before.
+    if let Ok(Some(to)) = phases::before_rollback(frame.release, frame.previous)
+        && takes_back
+    {
+        let name = "database/roll-back-contract";
+        saga.push(rig.step(RollBackSchema { frame, name, to, accept_data_loss }));
+    }
     let chosen = raise(&mut saga, &rig, frame);
     let shares = chosen.keys().map(|service| (service.clone(), 100)).collect();
     let wave = Wave { number: 1, shares, bake: Duration::ZERO, last: true };
     shift(&mut saga, &rig, frame, &chosen, &wave);
-    let keeps = options.iter().any(|option| option == KEEP_SCHEMA);
-    if frame.site.environment.config.database.is_some() && !keeps {
-        let accept_data_loss = options.iter().any(|option| option == ACCEPT_DATA_LOSS);
-        saga.push(rig.step(RollBackSchema { frame, accept_data_loss }));
+    if takes_back {
+        let (name, to) = ("database/roll-back", phases::newest(frame.release));
+        saga.push(rig.step(RollBackSchema { frame, name, to, accept_data_loss }));
         let name = "rollout/smoke-after-schema".to_owned();
         saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Production })));
     }

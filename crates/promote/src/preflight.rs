@@ -2,11 +2,13 @@
 //! needs no way back.
 
 use liftlock_environment::config::SecretSource;
+use liftlock_migrate::Database;
 use liftlock_model::{RunKind, ServiceName};
 use liftlock_rollout::{Live, TargetErrorKind};
 use liftlock_saga::{StepError, StepErrorKind};
 
 use crate::failure;
+use crate::phases;
 use crate::plan::{ACCEPT_DATA_LOSS, KEEP_SCHEMA};
 use crate::run::Matter;
 use crate::site::Site;
@@ -23,10 +25,17 @@ pub(crate) async fn check(site: &Site, matter: &Matter) -> Result<(), StepError>
     for (service, live) in cloud(site).await? {
         refuse_half_way(&site.environment.name, service, &live)?;
     }
-    if matter.options.iter().any(|option| option == KEEP_SCHEMA) {
+    let keeps = matter.options.iter().any(|option| option == KEEP_SCHEMA);
+    if matter.kind == RunKind::Rollback {
+        let back = phases::before_rollback(&matter.release, matter.previous.as_ref())?;
+        if let (Some(to), true) = (back, keeps) {
+            return Err(phases::cannot_keep(&matter.release, to));
+        }
+    }
+    if keeps {
         return Ok(());
     }
-    match database(site, matter.previous.is_some()).await {
+    match database(site, matter).await {
         // A way back must not be barred by a database that is down: the steps say what they could not do.
         Err(error)
             if matter.kind == RunKind::Rollback
@@ -54,7 +63,7 @@ pub(crate) async fn refuses_way_back(site: &Site, matter: &Matter) -> Option<Ste
 pub(crate) async fn check_resume(site: &Site) -> Result<(), StepError> {
     site.infrastructure.ready().await?;
     cloud(site).await?;
-    match database(site, true).await {
+    match reach(site, true).await {
         Err(error) if error.kind() == StepErrorKind::Authentication => Err(error),
         _ => Ok(()),
     }
@@ -77,11 +86,24 @@ async fn cloud(site: &Site) -> Result<Vec<(&ServiceName, Live)>, StepError> {
     Ok(seen)
 }
 
-async fn database(site: &Site, serves: bool) -> Result<(), StepError> {
-    let Some(database) = &site.environment.config.database else { return Ok(()) };
+async fn database(site: &Site, matter: &Matter) -> Result<(), StepError> {
+    let Some(mut connection) = reach(site, matter.previous.is_some()).await? else { return Ok(()) };
+    // What cannot be read now fails in its step.
+    if let Ok(applied) = connection.applied().await
+        && matter.kind != RunKind::Rollback
+    {
+        let newest = applied.iter().map(|one| one.version).max().unwrap_or(0);
+        phases::before_rollout(&matter.release, matter.previous.as_ref(), newest)?;
+    }
+    Ok(())
+}
+
+/// A connection to the database; none if it need not be there yet.
+async fn reach(site: &Site, serves: bool) -> Result<Option<Database>, StepError> {
+    let Some(database) = &site.environment.config.database else { return Ok(None) };
     // The infrastructure makes these two: before its first time they are not there.
     let is_made = match &database.url {
-        SecretSource::Stage {} => return Ok(()),
+        SecretSource::Stage {} => return Ok(None),
         SecretSource::Ssm { .. } => serves,
         SecretSource::Env { .. } | SecretSource::File { .. } | SecretSource::Command { .. } => true,
     };
@@ -89,15 +111,15 @@ async fn database(site: &Site, serves: bool) -> Result<(), StepError> {
         Err(error) if is_made || error.kind() == StepErrorKind::Authentication => {
             return Err(error);
         }
-        Err(_) => return Ok(()),
+        Err(_) => return Ok(None),
         Ok(url) => url,
     };
     match site.connect_for_migrations(&url, None).await {
         Err(error) => match error.kind() {
-            StepErrorKind::Configuration if !is_made => Ok(()),
-            StepErrorKind::Failed | StepErrorKind::Cancelled if !serves => Ok(()),
+            StepErrorKind::Configuration if !is_made => Ok(None),
+            StepErrorKind::Failed | StepErrorKind::Cancelled if !serves => Ok(None),
             _ => Err(error),
         },
-        Ok(_) => Ok(()),
+        Ok(connection) => Ok(Some(connection)),
     }
 }

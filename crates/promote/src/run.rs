@@ -18,7 +18,7 @@ use crate::report::Report;
 use crate::scribe::Scribe;
 use crate::site::Site;
 use crate::steps::Frame;
-use crate::{announce, choose, plan, preflight};
+use crate::{announce, choose, contract, plan, preflight};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -81,6 +81,8 @@ impl Conclusion {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self.outcome {
+            // The release serves; what has to follow did not.
+            Outcome::Succeeded if !self.left.is_empty() => Exit::Stuck,
             Outcome::Succeeded => Exit::Done,
             Outcome::RolledBack => Exit::Failed,
             Outcome::Stuck => Exit::Stuck,
@@ -197,12 +199,13 @@ async fn start_held(
     let scribe = scribe(site, run, report, hold);
     if ask.kind == RunKind::Promotion {
         if choose::already_serves(site, &release, &entries).await {
+            let left = contract::catch_up(site, &scribe, &release, cancel).await;
             return Ok(Conclusion {
                 run: None,
                 release,
                 outcome: Outcome::Succeeded,
                 failure: None,
-                left: vec![],
+                left: left.into_iter().collect(),
                 deployment: None,
             });
         }
@@ -357,7 +360,11 @@ async fn drive(
     let fingerprint = plan::fingerprint(matter.kind, &matter.options, &frame, &saga);
     let life = |step: &liftlock_model::StepName, text: &str| scribe.life(step, text);
     let control = Control { cancel, life: &life };
-    let end = Box::pin(liftlock_saga::run(&saga, &fingerprint, records, scribe, &control)).await?;
+    let mut end =
+        Box::pin(liftlock_saga::run(&saga, &fingerprint, records, scribe, &control)).await?;
+    if end.outcome == Outcome::Succeeded && matter.kind == RunKind::Promotion {
+        end.left.extend(contract::apply(&frame, cancel).await);
+    }
     Ok(finish(site, scribe, matter, end).await)
 }
 

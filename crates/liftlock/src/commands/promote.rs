@@ -139,9 +139,10 @@ pub(crate) async fn show(
         return conclusion.exit();
     }
     let Some(run) = &conclusion.run else {
-        console.say(&format!(
-            "{version} ({id}) serves in {environment} already; there is nothing to do"
-        ));
+        let what = if conclusion.left.is_empty() { "; there is nothing to do" } else { "" };
+        let mut lines = vec![format!("{version} ({id}) serves in {environment} already{what}")];
+        lines.extend(left(conclusion, console));
+        console.say(&lines.join("\n"));
         return conclusion.exit();
     };
     let took = seconds(began.elapsed());
@@ -176,13 +177,7 @@ pub(crate) async fn show(
         let error = failure.error.replace('\n', "\n            ");
         lines.push(format!("  why       {}: {error}", failure.step));
     }
-    for left in &conclusion.left {
-        lines.push(format!("  left      {}", left.what));
-        lines.push(format!(
-            "  next      {}",
-            left.command.replace("liftlock ", &format!("{} ", console.program()))
-        ));
-    }
+    lines.extend(left(conclusion, console));
     if began.elapsed() > budget.duration() {
         lines.push(format!("  budget    exceeded: budgets.{what} of {environment} is {budget}"));
     }
@@ -194,6 +189,15 @@ pub(crate) async fn show(
     lines.push(format!("  run       {run}  ({program} history --run {run})"));
     console.say(&lines.join("\n"));
     conclusion.exit()
+}
+
+/// What is left, and the commands that deal with it.
+fn left<'a>(conclusion: &'a Conclusion, console: &Console) -> impl Iterator<Item = String> + 'a {
+    let program = format!("{} ", console.program());
+    conclusion.left.iter().flat_map(move |left| {
+        let next = left.command.replace("liftlock ", &program);
+        [format!("  left      {}", left.what), format!("  next      {next}")]
+    })
 }
 
 async fn dry_run(site: &Site, ask: &Ask, console: &Console) -> Result<Exit, Failure> {

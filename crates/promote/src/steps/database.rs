@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use liftlock_environment::config;
 use liftlock_migrate::snapshot::{SnapshotRequest, SnapshotState, take};
 use liftlock_migrate::{Migrations, Ran, Refused};
-use liftlock_model::{Event, Left, Release, Reversal, StepPlan};
+use liftlock_model::{Event, Left, MigrationStamp, Phase, Release, Reversal, StepPlan};
 use liftlock_saga::{Context, Done, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
 use super::{Frame, step_plan};
 use crate::failure;
+use crate::phases;
 use crate::site::Site;
 
 /// Takes a snapshot of the database before anything touches it.
@@ -126,7 +127,27 @@ async fn record(frame: &Frame<'_>, ran: &[Ran], rollback: bool) -> Result<(), St
     Ok(())
 }
 
-/// Applies the release's migrations that the database does not have yet.
+/// Applies the release's migrations up to `to`, or all of them, and records each, also when one fails.
+pub(crate) async fn apply(
+    frame: &Frame<'_>,
+    to: Option<i32>,
+    life: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Vec<Ran>, StepError> {
+    let migrations = read(frame, frame.release).await?;
+    let mut database = frame.site.migrations_database(Some(frame.scribe.run())).await?;
+    match database.apply(&migrations, to, &mut |progress| life(&progress.to_string())).await {
+        Ok(ran) => {
+            record(frame, &ran, false).await?;
+            Ok(ran)
+        }
+        Err(error) => {
+            record(frame, &error.ran, false).await?;
+            Err(failure::apply(error))
+        }
+    }
+}
+
+/// Applies the release's migrations that the database does not have yet, but for those of the contract phase.
 pub(crate) struct Migrate<'a>(pub Frame<'a>);
 
 #[async_trait]
@@ -145,7 +166,16 @@ impl Step for Migrate<'_> {
             ),
             Reversal::Undo(undo.into()),
         );
-        plan.details = stamps.iter().map(|stamp| stamp.id.to_string()).collect();
+        let detail = |stamp: &MigrationStamp| match stamp.phase {
+            Phase::Expand => stamp.id.to_string(),
+            Phase::Contract => {
+                format!(
+                    "{} (contract: not before a release that has it has proven itself)",
+                    stamp.id
+                )
+            }
+        };
+        plan.details = stamps.iter().map(detail).collect();
         plan
     }
 
@@ -158,18 +188,8 @@ impl Step for Migrate<'_> {
         cx: &Context<'_>,
         before: &SchemaVersion,
     ) -> Result<Done<SchemaVersion>, StepError> {
-        let migrations = read(&self.0, self.0.release).await?;
-        let mut database = self.0.site.migrations_database(Some(self.0.scribe.run())).await?;
-        let ran =
-            database.apply(&migrations, None, &mut |progress| cx.life(&progress.to_string())).await;
-        let ran = match ran {
-            Ok(ran) => ran,
-            Err(error) => {
-                record(&self.0, &error.ran, false).await?;
-                return Err(failure::apply(error));
-            }
-        };
-        record(&self.0, &ran, false).await?;
+        let to = phases::before_rollout(self.0.release, self.0.previous, before.newest)?;
+        let ran = apply(&self.0, Some(to), &|text| cx.life(text)).await?;
         let after = schema_version(&self.0).await?;
         let note = match ran.len() {
             0 => format!("nothing to apply: the schema is at V{:04}", after.newest),
@@ -184,18 +204,10 @@ impl Step for Migrate<'_> {
     async fn probe(
         &self,
         _: &Context<'_>,
-        _: &SchemaVersion,
+        before: &SchemaVersion,
     ) -> Result<Probe<SchemaVersion>, StepError> {
         let now = schema_version(&self.0).await?;
-        let wanted = self
-            .0
-            .release
-            .content
-            .migrations
-            .iter()
-            .map(|stamp| stamp.id.version)
-            .max()
-            .unwrap_or(0);
+        let wanted = phases::before_rollout(self.0.release, self.0.previous, before.newest)?;
         // What is missing is applied; what is there is in the history and is not run again.
         if now.newest < wanted {
             return Ok(Probe::NotDone);
@@ -250,7 +262,7 @@ pub(crate) async fn refuses_way_back(
     let mut database = site.migrations_database(None).await.ok()?;
     let applied = database.applied().await.ok()?;
     let now = applied.iter().map(|one| one.version).max().unwrap_or(0);
-    let wanted = newest(release);
+    let wanted = phases::newest(release);
     if now < wanted {
         let message = format!(
             "the release needs V{wanted:04} and the schema is at V{now:04}: a rollback applies none"
@@ -281,21 +293,14 @@ fn would_lose(refused: &Refused) -> StepError {
     )
 }
 
-/// The newest migration that a release knows; 0 for none.
-fn newest(release: &Release) -> i32 {
-    release.content.migrations.iter().map(|stamp| stamp.id.version).max().unwrap_or(0)
-}
-
-/// Takes the schema back to what an earlier release knows.
+/// Takes the schema back to what an earlier release knows, or needs.
 pub(crate) struct RollBackSchema<'a> {
     pub frame: Frame<'a>,
+    /// The step's name.
+    pub name: &'static str,
+    /// The newest migration that stays.
+    pub to: i32,
     pub accept_data_loss: bool,
-}
-
-impl RollBackSchema<'_> {
-    fn wanted(&self) -> i32 {
-        newest(self.frame.release)
-    }
 }
 
 #[async_trait]
@@ -310,10 +315,10 @@ impl Step for RollBackSchema<'_> {
             "unless that loses data"
         };
         step_plan(
-            "database/roll-back",
+            self.name,
             format!(
-                "take the schema back to V{:04}, which the release knows, {loss}",
-                self.wanted()
+                "take the schema back to V{:04}, which the release can live with, {loss}",
+                self.to
             ),
             Reversal::Undo("apply those migrations again".into()),
         )
@@ -328,7 +333,7 @@ impl Step for RollBackSchema<'_> {
         cx: &Context<'_>,
         before: &SchemaVersion,
     ) -> Result<Done<SchemaVersion>, StepError> {
-        if before.newest <= self.wanted() {
+        if before.newest <= self.to {
             return Ok(Done::new(
                 *before,
                 format!("the schema is at V{:04} already", before.newest),
@@ -337,7 +342,7 @@ impl Step for RollBackSchema<'_> {
         let mut database =
             self.frame.site.migrations_database(Some(self.frame.scribe.run())).await?;
         let back = database
-            .rollback(self.wanted(), self.accept_data_loss, &mut |progress| {
+            .rollback(self.to, self.accept_data_loss, &mut |progress| {
                 cx.life(&progress.to_string())
             })
             .await
@@ -359,7 +364,7 @@ impl Step for RollBackSchema<'_> {
         _: &SchemaVersion,
     ) -> Result<Probe<SchemaVersion>, StepError> {
         let now = schema_version(&self.frame).await?;
-        if now.newest > self.wanted() {
+        if now.newest > self.to {
             return Ok(Probe::NotDone);
         }
         Ok(Probe::Done(Done::new(now, format!("the schema is at V{:04}", now.newest))))
