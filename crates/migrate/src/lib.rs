@@ -17,6 +17,7 @@ mod outside;
 mod progress;
 mod refinery;
 mod rollback;
+pub mod schema;
 mod schema_text;
 mod script;
 mod session;

@@ -21,5 +21,7 @@ mod program;
 mod refinery;
 #[path = "database/rollback.rs"]
 mod rollback;
+#[path = "database/schema.rs"]
+mod schema;
 #[path = "database/watch.rs"]
 mod watch;

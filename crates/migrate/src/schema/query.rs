@@ -1,0 +1,129 @@
+//! The one query that reads the catalogs, as the server's version wants it.
+
+/// Which rows it gives: see [`super::read`].
+const PARTS: [&str; 6] = [
+    include_str!("sql/relations.sql"),
+    include_str!("sql/constraints.sql"),
+    include_str!("sql/routines.sql"),
+    include_str!("sql/types.sql"),
+    include_str!("sql/database.sql"),
+    include_str!("sql/privileges.sql"),
+];
+
+/// What changes the text that PostgreSQL makes of its catalogs, or how fast it makes it, and what it is set to for the reading.
+const SETTINGS: [(&str, &str); 12] = [
+    ("search_path", "pg_catalog, pg_temp"),
+    ("quote_all_identifiers", "off"),
+    ("standard_conforming_strings", "on"),
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("xmloption", "content"),
+    ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+];
+
+/// What is in no migration's hands.
+const OWN: &str =
+    "(select oid from pg_namespace where nspname <> 'information_schema' and nspname !~ '^pg_')";
+
+/// Whatever belongs to a relation that is left out is left out too. The history of the migrations is none of their effects.
+const RELATIONS: &str =
+    "(select oid from pg_class where relkind in ('r', 'p', 'f', 'v', 'm', 'S', 'c')
+    and relname <> 'refinery_schema_history' and not starts_with(relname, 'liftlock_schema_')
+    and {own relnamespace} and {free pg_class oid})";
+
+const TYPES: &str = "(select t.oid from pg_type t left join pg_class c on c.oid = t.typrelid
+    where t.typtype <> 'm' and (t.typrelid = 0 or c.relkind = 'c') and {own t.typnamespace} and {free pg_type t.oid}
+      and t.oid not in (select typarray from pg_type where typarray <> 0))";
+
+/// All of it as one message, which the server runs in one transaction if none is open. What it sets is set back.
+pub(super) fn query(version: u32) -> String {
+    let keep: String = SETTINGS.iter().map(|(name, value)| setting(name, value)).collect();
+    let give_back: String = SETTINGS.iter().map(|(name, _)| set_back(name)).collect();
+    let parts: String = PARTS.iter().map(|part| expand(&for_version(part, version))).collect();
+    format!("{keep}{parts}{give_back}")
+}
+
+fn setting(name: &str, value: &str) -> String {
+    let kept = kept(name);
+    format!(
+        "select set_config('{kept}', current_setting('{name}'), true), set_config('{name}', '{value}', true);\n"
+    )
+}
+
+fn set_back(name: &str) -> String {
+    format!("select set_config('{name}', current_setting('{}'), true);\n", kept(name))
+}
+
+/// Where the value that a setting had is kept meanwhile.
+fn kept(name: &str) -> String {
+    format!("liftlock.{}", name.to_lowercase())
+}
+
+/// Leaves out the lines that end with `--@15+` (or `--@<15`) on versions that they are not for.
+fn for_version(sql: &str, version: u32) -> String {
+    let wanted = |line: &&str| {
+        line.split("--@").skip(1).all(|mark| match mark.trim().strip_prefix('<') {
+            Some(end) => end.parse().is_ok_and(|end: u32| version / 10_000 < end),
+            None => mark.trim().strip_suffix('+').is_some_and(|begin| {
+                begin.parse().is_ok_and(|begin: u32| version / 10_000 >= begin)
+            }),
+        })
+    };
+    sql.lines().filter(wanted).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Puts the SQL in that `{name argument}` stands for.
+fn expand(sql: &str) -> String {
+    let Some((before, rest)) = sql.split_once('{') else { return sql.to_owned() };
+    let (inside, after) = rest.split_once('}').expect("a brace that is opened is closed");
+    let (name, argument) = inside.split_once(' ').unwrap_or((inside, ""));
+    format!("{before}{}{}", macro_sql(name, argument), expand(after))
+}
+
+fn macro_sql(name: &str, argument: &str) -> String {
+    match name {
+        "relations" => expand(RELATIONS),
+        "types" => expand(TYPES),
+        // In a schema of the user's.
+        "own" => format!("{argument} in {OWN}"),
+        // Not part of an extension.
+        "free" => {
+            let (class, id) = argument.split_once(' ').expect("a catalog and a column");
+            format!(
+                "{id} not in (select objid from pg_depend where classid = '{class}'::regclass
+                     and refclassid = 'pg_extension'::regclass and deptype = 'e')"
+            )
+        }
+        "options" => format!("(select string_agg(o, ', ' order by o) from unnest({argument}) o)"),
+        "secret" => format!(
+            "(select string_agg(case when o ~* '^[^=]*(pass|secret|token|key|credential)|://[^/]*:[^/]*@|password\\s*='
+                                     then split_part(o, '=', 1) || '=(not shown)' else o end, ', ' order by o)
+              from unnest({argument}) o)"
+        ),
+        other => unreachable!("{other} stands for nothing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_for_some_versions_and_words_stand_for_more() {
+        let sql = "a\nb --@15+\nc --@<15\nd --@14+ --@<17\n";
+        assert_eq!(for_version(sql, 130_004), "a\nc --@<15\n");
+        assert_eq!(for_version(sql, 160_001), "a\nb --@15+\nd --@14+ --@<17\n");
+        assert_eq!(for_version(sql, 170_001), "a\nb --@15+\n");
+        for version in [13, 14, 15, 16, 17, 18] {
+            let query = query(version * 10_000);
+            assert!(!query.contains('{') && !query.contains('}'));
+            // A statement whose end stands in a line that was left out would swallow the next one.
+            assert!(!query.contains(";;") && query.matches("\nselect ").count() > 40);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! From the rows of the catalogs to a [`Schema`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Either, PgConnection, Row as _, ValueRef as _};
+
+use super::query::query;
+use super::{Column, Object, Schema};
+
+/// Between the lines of a text.
+const SEPARATOR: char = '\u{1f}';
+/// PostgreSQL's number of an object: its catalog, and its row there.
+type Id = (u32, u32);
+
+/// Objects while their rows come in. Each row says what it is:
+///
+/// - `+KIND`: an object, its name, and lines about it;
+/// - `column`: a column of an object, by number and name, and its definition;
+/// - `definition`: text that comes first;
+/// - `fact`: a line about an object or a column; one about what is not read is dropped;
+/// - `note`: a line that is not compared;
+/// - `alias`: another number of an object.
+#[derive(Default)]
+struct Gathered {
+    objects: HashMap<Id, Object>,
+    columns: HashMap<Id, BTreeMap<i32, Column>>,
+    facts: Vec<(Id, i32, String)>,
+    aliases: HashMap<Id, Id>,
+}
+
+/// Reads all of it in one round trip.
+pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
+    // A pooler may hide the version; the oldest that is supported lacks only what came later.
+    let sql = query(connection.server_version_num().unwrap_or(130_000));
+    let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
+    let mut gathered = Gathered::default();
+    while let Some(row) = rows.try_next().await? {
+        if let Either::Right(row) = row
+            && row.len() == 6
+        {
+            gathered.add(&row)?;
+        }
+    }
+    Ok(gathered.schema())
+}
+
+impl Gathered {
+    fn add(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
+        let what = text(row, 0)?;
+        let id = (number(text(row, 1)?)?, number(text(row, 2)?)?);
+        let sub: i32 = number(text(row, 3)?)?;
+        let (name, content) = (text(row, 4)?, text(row, 5)?);
+        match what {
+            "column" => {
+                let (name, definition) = (name.to_owned(), content.to_owned());
+                let column = Column { name, definition, facts: Vec::new() };
+                self.columns.entry(id).or_default().insert(sub, column);
+            }
+            "definition" => {
+                if let Some(object) = self.objects.get_mut(&id) {
+                    object.definition.insert(0, content.to_owned());
+                }
+            }
+            "note" => {
+                if let Some(object) = self.objects.get_mut(&id) {
+                    object.note = Some(content.to_owned());
+                }
+            }
+            "alias" => {
+                self.aliases.insert(id, (number(name)?, number(content)?));
+            }
+            "fact" => self.facts.push((id, sub, content.to_owned())),
+            kind => {
+                let lines = content.split(SEPARATOR).filter(|line| !line.is_empty());
+                let object = Object {
+                    kind: kind.trim_start_matches('+').to_owned(),
+                    name: name.to_owned(),
+                    definition: lines.map(str::to_owned).collect(),
+                    columns: Vec::new(),
+                    facts: Vec::new(),
+                    note: None,
+                };
+                self.objects.insert(id, object);
+            }
+        }
+        Ok(())
+    }
+
+    fn schema(mut self) -> Schema {
+        for (id, sub, fact) in self.facts {
+            let id = self.aliases.get(&id).copied().unwrap_or(id);
+            let Some(object) = self.objects.get_mut(&id) else { continue };
+            let column = self.columns.get_mut(&id).and_then(|columns| columns.get_mut(&sub));
+            column.map_or(&mut object.facts, |column| &mut column.facts).push(fact);
+        }
+        for (id, columns) in self.columns {
+            if let Some(object) = self.objects.get_mut(&id) {
+                object.columns = columns.into_values().collect();
+            }
+        }
+        Schema::new(self.objects.into_values())
+    }
+}
+
+/// A field as text; nothing for null. The simple protocol sends all of them so.
+fn text(row: &PgRow, index: usize) -> Result<&str, sqlx::Error> {
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        return Ok("");
+    }
+    value.as_str().map_err(sqlx::Error::Decode)
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, sqlx::Error>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
