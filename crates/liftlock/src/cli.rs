@@ -202,6 +202,9 @@ pub(crate) struct Migrate {
     /// Try the pending migrations, their rollbacks, and the migrations again on a throw-away copy of the schema.
     #[arg(long)]
     pub dry_run: bool,
+    /// Apply also what is of the contract phase: no version that needs what it takes away is running any more.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub contract: bool,
     #[command(subcommand)]
     pub command: Option<MigrateCommand>,
 }

@@ -148,6 +148,13 @@ impl Migrations {
         &self.all
     }
 
+    /// The first migration that must not run while a version serves that knows the migrations up to `known`: the oldest of the
+    /// contract phase among those that are newer. What is newer than that waits with it, since migrations run in order.
+    pub fn waits(&self, known: i32) -> Option<&Migration> {
+        let newer = self.all.iter().filter(|migration| migration.id.version > known);
+        newer.into_iter().find(|migration| migration.phase() == Phase::Contract)
+    }
+
     /// What a release keeps of them.
     pub fn stamps(&self) -> Vec<MigrationStamp> {
         self.all.iter().map(Migration::stamp).collect()

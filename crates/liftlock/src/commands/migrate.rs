@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use liftlock_environment::Environment;
 use liftlock_environment::config::Database as DatabaseConfig;
-use liftlock_ledger::{Draft, Ledger, Location};
+use liftlock_ledger::{Draft, Ledger, Location, projection};
 use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Ran, RolledBack, Settings, Status};
 use liftlock_model::{EnvName, Event, Exit, MigrationId, RunId};
 use liftlock_promote::Hold;
@@ -22,7 +22,7 @@ pub(crate) async fn run(top: &Top, ask: Migrate, console: &Console) -> Result<Ex
         None if ask.dry_run => {
             dry_run(&Place::of(top, &ask.which.env, console).await?, console).await
         }
-        None => apply(&Place::of(top, &ask.which.env, console).await?, console).await,
+        None => apply(&Place::of(top, &ask.which.env, console).await?, ask.contract, console).await,
         Some(MigrateCommand::Status { which }) => {
             status(&Place::of(top, &which.env, console).await?, console).await
         }
@@ -130,28 +130,60 @@ async fn dry_run(place: &Place, console: &Console) -> Result<Exit, Failure> {
     Ok(report.exit())
 }
 
-async fn apply(place: &Place, console: &Console) -> Result<Exit, Failure> {
+async fn apply(place: &Place, contract: bool, console: &Console) -> Result<Exit, Failure> {
     let run = RunId::generate();
     let hold = place.hold(&run).await?;
-    let applied = apply_held(place, &run, console).await;
+    let applied = apply_held(place, &run, contract, console).await;
     hold.give_back().await;
-    let ran = applied?;
+    let (ran, waits) = applied?;
     console.result("applied", &ran, || match ran.len() {
         0 => "nothing to apply".into(),
         _ => lines("applied", &ran),
     });
+    if let Some(first) = waits {
+        console.say(&format!(
+            "{first} waits, and what is newer with it: it is `phase contract`, and a promotion applies it once no older version is \
+             left\n  next: {} migrate --env {} --contract, if none is",
+            console.program(),
+            place.environment.name
+        ));
+    }
     Ok(Exit::Done)
 }
 
-async fn apply_held(place: &Place, run: &RunId, console: &Console) -> Result<Vec<Ran>, Failure> {
+/// The first migration that waits for an older version to be gone, as far as the ledger knows what serves.
+async fn waits(place: &Place, database: &mut Database) -> Result<Option<MigrationId>, Failure> {
+    if place.migrations.waits(0).is_none() {
+        return Ok(None);
+    }
+    let entries = liftlock_promote::history(&place.ledger)
+        .await
+        .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let serving = projection::current(&entries, &place.environment.name)
+        .and_then(|current| projection::release(&entries, &current.release));
+    let known = serving.iter().flat_map(|release| &release.content.migrations);
+    let known = known.map(|stamp| stamp.id.version).max();
+    let applied = database.applied().await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let newest = known.into_iter().chain(applied.iter().map(|one| one.version)).max();
+    Ok(newest.and_then(|newest| place.migrations.waits(newest)).map(|first| first.id.clone()))
+}
+
+async fn apply_held(
+    place: &Place,
+    run: &RunId,
+    contract: bool,
+    console: &Console,
+) -> Result<(Vec<Ran>, Option<MigrationId>), Failure> {
     let mut database = place.database(Some(run)).await?;
+    let waits = if contract { None } else { waits(place, &mut database).await? };
+    let to = waits.as_ref().map(|first| first.version - 1);
     let applied = database
-        .apply(&place.migrations, None, &mut |progress| console.life(&progress.to_string()))
+        .apply(&place.migrations, to, &mut |progress| console.life(&progress.to_string()))
         .await;
     match applied {
         Ok(ran) => {
             place.record(run, &ran, false).await?;
-            Ok(ran)
+            Ok((ran, waits))
         }
         Err(error) => {
             // What was applied before the one that failed stays, and is on record.

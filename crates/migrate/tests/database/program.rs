@@ -68,6 +68,28 @@ async fn the_commands_say_what_they_did_and_end_with_the_right_code() {
     assert!(code == 1 && err.contains("(1 migration was applied before)"), "{err}");
 }
 
+/// Shows E-MIG-1: what takes away something that an older version may need waits until somebody says that none is left.
+#[tokio::test]
+async fn what_is_of_the_contract_phase_waits() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[A]);
+    let contract = "-- migrate: phase contract\nalter table a drop column id";
+    files.write("V0002__b.sql", contract);
+    files.write("V0002__b.rollback.sql", "alter table a add column id int");
+    let (code, out, err) = ends(migrate(&database, &files, &["--to", "V0001"]));
+    assert!(code == 0 && out.starts_with("applied 1 on ") && !out.contains("waits"), "{out}{err}");
+    let (code, out, _) = ends(migrate(&database, &files, &[]));
+    assert!(code == 0 && out.starts_with("nothing to apply on "), "{out}");
+    assert!(out.contains("V0002__b waits") && out.contains("migrate --contract"), "{out}");
+    let (code, out, _) = ends(migrate(&database, &files, &["--contract"]));
+    assert!(code == 0 && out.starts_with("applied 1 on ") && !out.contains("waits"), "{out}");
+
+    // There is no older version where there is no schema.
+    let Some(new) = TestDatabase::new().await else { return };
+    let (code, out, _) = ends(migrate(&new, &files, &[]));
+    assert!(code == 0 && out.starts_with("applied 2 on "), "{out}");
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_the_command_or_the_url_has_its_own_code() {
     let Some(database) = TestDatabase::new().await else { return };

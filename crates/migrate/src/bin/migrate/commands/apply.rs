@@ -1,7 +1,10 @@
 //! `migrate` and `migrate --dry-run`.
 
+use std::fmt::Write as _;
+
 use clap::Args;
-use liftlock_model::Exit;
+use liftlock_migrate::{Database, Migrations};
+use liftlock_model::{Exit, MigrationId};
 use serde_json::json;
 
 use crate::arguments::{Options, version};
@@ -16,6 +19,9 @@ pub(crate) struct Apply {
     /// Goes no further than this migration, such as V0041
     #[arg(long, value_name = "VERSION", value_parser = version)]
     to: Option<i32>,
+    /// Also what is of the contract phase: no version that needs what it takes away is running any more
+    #[arg(long)]
+    contract: bool,
 }
 
 pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
@@ -24,13 +30,37 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
     }
     let migrations = read(options)?;
     let mut database = connect(options).await?;
-    let ran = database.apply(&migrations, ask.to, &mut tell).await;
+    let waits = if ask.contract { None } else { waits(&mut database, &migrations).await? };
+    let waits = waits.filter(|first| ask.to.is_none_or(|to| to >= first.version));
+    let to = waits.as_ref().map(|first| first.version - 1).or(ask.to);
+    let ran = database.apply(&migrations, to, &mut tell).await;
     let ran = ran.map_err(|error| Failed::ended(&error, error.exit()))?;
-    let text = match ran.len() {
+    let mut text = match ran.len() {
         0 => format!("nothing to apply on {}", database.place()),
         count => format!("applied {count} on {}", database.place()),
     };
-    Ok(End { text, json: json!({ "applied": ran }), exit: Exit::Done })
+    if let Some(first) = &waits {
+        write!(
+            text,
+            "\n{first} waits, and what is newer with it: it is `phase contract`, and an older version may still be running; once none \
+             is: migrate --contract"
+        )
+        .map_err(Failed::usage)?;
+    }
+    Ok(End { text, json: json!({ "applied": ran, "waits": waits }), exit: Exit::Done })
+}
+
+/// The first migration that waits for an older version to be gone. A database without migrations has none.
+async fn waits(
+    database: &mut Database,
+    migrations: &Migrations,
+) -> Result<Option<MigrationId>, Failed> {
+    if migrations.waits(0).is_none() {
+        return Ok(None);
+    }
+    let applied = database.applied().await.map_err(|error| Failed::ended(error, Exit::Failed))?;
+    let newest = applied.iter().map(|one| one.version).max();
+    Ok(newest.and_then(|newest| migrations.waits(newest)).map(|first| first.id.clone()))
 }
 
 async fn dry_run(options: &Options) -> Result<End, Failed> {
