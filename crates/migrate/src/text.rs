@@ -14,3 +14,11 @@ pub(crate) fn printable(text: &str) -> String {
 pub(crate) fn lines<T: std::fmt::Display>(items: &[T]) -> String {
     items.iter().map(|item| format!("\n  {item}")).collect()
 }
+
+/// A number that is unlike those of others: for names that must not meet.
+pub(crate) fn unlike() -> u32 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    // Each of these is seeded by the system's randomness.
+    let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    u32::try_from(hash >> 32).unwrap_or(0)
+}

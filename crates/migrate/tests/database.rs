@@ -23,5 +23,7 @@ mod refinery;
 mod rollback;
 #[path = "database/schema.rs"]
 mod schema;
+#[path = "database/snapshot.rs"]
+mod snapshot;
 #[path = "database/watch.rs"]
 mod watch;

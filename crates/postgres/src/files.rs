@@ -26,6 +26,14 @@ pub enum FilesError {
         /// What it said.
         reason: String,
     },
+    /// The file is no whole archive of `pg_dump`.
+    #[error("{} cannot be read back: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What `pg_restore` said.
+        reason: String,
+    },
     /// The disk is full.
     #[error("there is no space left on the disk that holds {}: free some and run the command again", path.display())]
     DiskFull {
@@ -134,7 +142,7 @@ pub async fn copy_schema(
     Ok(notes)
 }
 
-async fn run_program(
+pub(crate) async fn run_program(
     programs: &Programs,
     program: &'static str,
     url: &SecretString,
@@ -153,7 +161,7 @@ async fn run_program(
     })
 }
 
-fn with_path(error: FilesError, path: &Path) -> FilesError {
+pub(crate) fn with_path(error: FilesError, path: &Path) -> FilesError {
     match error {
         FilesError::Failed { reason, .. } if says_disk_full(&reason) => {
             FilesError::DiskFull { path: path.to_owned() }
@@ -163,6 +171,6 @@ fn with_path(error: FilesError, path: &Path) -> FilesError {
 }
 
 /// The programs run in `/`, so a relative path would mean another place.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod account;
+mod archive;
 mod cluster;
 mod error;
 mod files;
@@ -12,6 +13,7 @@ mod run;
 mod server;
 mod target;
 
+pub use archive::{Owners, count_rows, dump_snapshot, restore_archive};
 pub use cluster::{Cluster, ClusterOptions, Presence};
 pub use error::ClusterError;
 pub use files::{FilesError, copy_schema, dump, restore, schema};

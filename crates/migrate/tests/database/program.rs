@@ -9,7 +9,7 @@ use crate::support::{Files, ask, tables};
 
 const A: (&str, &str, &str) = ("V0001__a", "create table a (id int)", "drop table a");
 
-fn migrate(database: &TestDatabase, files: &Files, arguments: &[&str]) -> Command {
+pub(crate) fn migrate(database: &TestDatabase, files: &Files, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
     command.args(arguments).arg("--directory").arg(files.path());
     command.env("DATABASE_URL", database.url().expose_secret()).env("LIFTLOCK_ACTOR", "alice");
@@ -17,7 +17,7 @@ fn migrate(database: &TestDatabase, files: &Files, arguments: &[&str]) -> Comman
 }
 
 /// Exit code, standard output, standard error.
-fn ends(mut command: Command) -> (i32, String, String) {
+pub(crate) fn ends(mut command: Command) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))

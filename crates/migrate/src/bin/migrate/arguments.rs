@@ -10,6 +10,7 @@ use liftlock_model::{Actor, MigrationId};
 
 use crate::commands::apply::Apply;
 use crate::commands::rollback::Rollback;
+use crate::commands::snapshot::Snapshot;
 
 /// Applies database migrations: V0001__name.sql with V0001__name.rollback.sql beside it, each in one transaction.
 ///
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Check,
     /// Rolls back, newest first, with the rollback scripts that the database keeps
     Rollback(Rollback),
+    Snapshot(Snapshot),
 }
 
 #[derive(Debug, Args)]
@@ -89,7 +91,7 @@ pub(crate) fn version(text: &str) -> Result<i32, String> {
     MigrationId::parse_version(text).map_err(|error| error.to_string())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a time such as `500ms`, `2s` or `5m`".to_owned();
     let duration: SignedDuration = text.parse().map_err(|_| expected())?;
     // 0 would mean `for ever` to PostgreSQL.

@@ -7,7 +7,7 @@ use liftlock_model::Exit;
 use serde_json::{Value, json};
 
 use crate::arguments::{Arguments, Command, Options, Output};
-use crate::commands::{apply, check, rollback, status};
+use crate::commands::{apply, check, rollback, snapshot, status};
 use crate::secret;
 
 /// What a command has to say at its end, for people and for machines, and its exit code.
@@ -88,6 +88,7 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
         Some(Command::Status) => status::run(&options).await,
         Some(Command::Check) => check::run(&options),
         Some(Command::Rollback(ask)) => rollback::run(&options, &ask).await,
+        Some(Command::Snapshot(ask)) => snapshot::run(&options, &ask).await,
     }
 }
 

@@ -3,4 +3,5 @@
 pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod rollback;
+pub(crate) mod snapshot;
 pub(crate) mod status;
