@@ -8,7 +8,10 @@ mod error;
 mod instance;
 mod manifest;
 mod marker;
+mod restore;
 mod verify;
+
+pub use liftlock_postgres::Owners;
 
 pub use archives::{Archives, Kept, Listing, Snapshot, State};
 pub use dump::{Archive, Dump};
@@ -19,4 +22,5 @@ pub use instance::{
 };
 pub use manifest::{Contents, DumpFile, Locale, Manifest, Sequence};
 pub use marker::Marker;
+pub use restore::{Replace, Restore, Restored, replace, restore};
 pub use verify::{Verified, verify};

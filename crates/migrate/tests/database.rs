@@ -19,6 +19,8 @@ mod outside;
 mod program;
 #[path = "database/refinery.rs"]
 mod refinery;
+#[path = "database/restore.rs"]
+mod restore;
 #[path = "database/rollback.rs"]
 mod rollback;
 #[path = "database/schema.rs"]

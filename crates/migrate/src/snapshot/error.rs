@@ -7,6 +7,7 @@ use liftlock_postgres::{ClusterError, FilesError, NotFound};
 
 use crate::connect::{ConnectError, ConnectErrorKind};
 use crate::lock::LockError;
+use crate::session::Session;
 use crate::text::lines;
 
 /// Why an archive could not be made, found, verified or restored.
@@ -86,6 +87,39 @@ pub enum ArchiveError {
     /// Nothing was touched, for a reason that the caller can mend.
     #[error("{0}")]
     Refused(String),
+    /// The archive is not what was written.
+    #[error("snapshot {id} is damaged, so nothing was restored: {damage}")]
+    Damaged {
+        /// Which snapshot.
+        id: String,
+        /// What is wrong with it.
+        damage: String,
+    },
+    /// The restored database is not what was saved, or not like the live one.
+    #[error(
+        "database {restored} was restored beside {live}, but did not take its place:{}", lines(.reasons)
+    )]
+    NotReplaced {
+        /// The live database.
+        live: String,
+        /// The restored one, which stays.
+        restored: String,
+        /// What differs.
+        reasons: Vec<String>,
+    },
+    /// Others are connected to the live database.
+    #[error(
+        "database {restored} is restored and compared, but others are connected to {live}, which is as it was:{}\n  stop them, or \
+         run the same command with --terminate-sessions; it goes on from here", lines(.sessions)
+    )]
+    InUse {
+        /// The live database.
+        live: String,
+        /// The restored one, which stays.
+        restored: String,
+        /// Who is connected.
+        sessions: Vec<Session>,
+    },
     /// It took too long.
     #[error("no snapshot of {database} within {seconds} s: allow more time")]
     Late {
@@ -113,6 +147,7 @@ impl ArchiveError {
             }
             Self::Connect(error) if error.kind() == ConnectErrorKind::Unreachable => Exit::Failed,
             Self::Lock(LockError::Held { .. }) => Exit::Held,
+            Self::InUse { .. } => Exit::Refused,
             Self::NotFound(_)
             | Self::Missing { .. }
             | Self::Id(_)

@@ -9,6 +9,7 @@ use liftlock_migrate::Settings;
 use liftlock_model::{Actor, MigrationId};
 
 use crate::commands::apply::Apply;
+use crate::commands::restore::Restore;
 use crate::commands::rollback::Rollback;
 use crate::commands::snapshot::Snapshot;
 
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     /// Rolls back, newest first, with the rollback scripts that the database keeps
     Rollback(Rollback),
     Snapshot(Snapshot),
+    Restore(Restore),
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use liftlock_model::Exit;
 use serde_json::{Value, json};
 
 use crate::arguments::{Arguments, Command, Options, Output};
-use crate::commands::{apply, check, rollback, snapshot, status};
+use crate::commands::{apply, check, restore, rollback, snapshot, status};
 use crate::secret;
 
 /// What a command has to say at its end, for people and for machines, and its exit code.
@@ -89,6 +89,7 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
         Some(Command::Check) => check::run(&options),
         Some(Command::Rollback(ask)) => rollback::run(&options, &ask).await,
         Some(Command::Snapshot(ask)) => snapshot::run(&options, &ask).await,
+        Some(Command::Restore(ask)) => restore::run(&options, &ask).await,
     }
 }
 
@@ -113,6 +114,11 @@ pub(crate) async fn connect(options: &Options) -> Result<Database, Failed> {
 
 /// Shows progress.
 pub(crate) fn tell(progress: &Progress) {
+    say(progress);
+}
+
+/// Says something while the work goes on.
+pub(crate) fn say(progress: &dyn std::fmt::Display) {
     // Progress that nobody reads does not stop the work.
     writeln!(anstream::stderr(), "{progress}").unwrap_or_default();
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod check;
+pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod snapshot;
 pub(crate) mod status;
