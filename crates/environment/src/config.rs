@@ -188,6 +188,8 @@ pub struct Migrations {
     pub directory: PathBuf,
     /// How long a statement may wait for a lock (`lock_timeout`).
     pub lock_timeout: Period,
+    /// For how long a migration is tried again, from its beginning, that others' locks were in the way of. `0s`: not at all.
+    pub lock_retry_budget: Period,
     /// How long a statement may run (`statement_timeout`).
     pub statement_timeout: Period,
     /// How long a run waits for another migration run to end.
@@ -199,6 +201,7 @@ impl Default for Migrations {
         Self {
             directory: "migrations".into(),
             lock_timeout: Period::from_secs(2),
+            lock_retry_budget: Period::from_secs(600),
             statement_timeout: Period::from_secs(300),
             wait: Period::from_secs(60),
         }

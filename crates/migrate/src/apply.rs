@@ -1,5 +1,7 @@
 //! Applying what is pending, each migration in one transaction with its check and its records.
 
+use std::time::Instant;
+
 use liftlock_model::MigrationId;
 
 use crate::check::compare;
@@ -11,6 +13,7 @@ use crate::lock::{self, LockError};
 use crate::outside::rule;
 use crate::progress::{On, Progress, Ran};
 use crate::refinery;
+use crate::retry::Attempts;
 use crate::transaction::Workbench;
 
 impl Database {
@@ -119,13 +122,11 @@ async fn apply_locked(
     if todo.is_empty() {
         return Ok(());
     }
-    let prepared = keep_books(bench, &todo, on).await;
-    settle(bench, prepared).await?;
+    keep_books(bench, &todo, on).await?;
     let of = todo.pending.len();
     for (index, migration) in todo.pending.into_iter().enumerate() {
         on(&Progress::Applying { id: migration.id.clone(), number: index + 1, of });
-        let applied = apply_one(bench, migration, on).await;
-        let one = settle(bench, applied).await?;
+        let one = apply_one(bench, migration, on).await?;
         on(&Progress::Applied { ran: one.clone() });
         ran.push(one);
     }
@@ -145,30 +146,69 @@ pub(crate) async fn settle<T>(
 
 /// Makes the history tables, and keeps the rollback scripts of what was applied without us.
 async fn keep_books(bench: &mut Workbench<'_>, todo: &Todo<'_>, on: On<'_>) -> Result<(), Failure> {
+    let nothing = MigrationId { version: 0, name: "history".into() };
+    let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
+    loop {
+        let kept = try_keep_books(bench, todo, &nothing).await;
+        let kept = settle(bench, kept).await;
+        if attempts.ended(&nothing, kept, on).await?.is_some() {
+            break;
+        }
+    }
+    for migration in &todo.unknown {
+        on(&Progress::Adopted { id: migration.id.clone() });
+    }
+    for migration in &todo.mended {
+        on(&Progress::RollbackReplaced { id: migration.id.clone() });
+    }
+    Ok(())
+}
+
+async fn try_keep_books(
+    bench: &mut Workbench<'_>,
+    todo: &Todo<'_>,
+    nothing: &MigrationId,
+) -> Result<(), Failure> {
     let transaction = bench.begin().await?;
-    history::create_tables(bench.connection).await.map_err(|error| bench.failed(&error))?;
+    history::make(bench.connection).await.map_err(|error| bench.failed(&error))?;
     let unknown = todo.unknown.iter().map(|migration| (*migration, Action::Adopt));
     let mended = todo.mended.iter().map(|migration| (*migration, Action::ReplaceRollback));
     for (migration, action) in unknown.chain(mended) {
         let entry = Entry::of(migration, action, transaction.start.elapsed());
-        entry
-            .write(bench.connection, bench.settings)
-            .await
-            .map_err(|error| bench.failed(&error))?;
-        let id = migration.id.clone();
-        on(&if action == Action::Adopt {
-            Progress::Adopted { id }
-        } else {
-            Progress::RollbackReplaced { id }
-        });
+        let written = entry.write(bench.connection, bench.settings).await;
+        written.map_err(|error| bench.failed(&error))?;
     }
-    let nothing = MigrationId { version: 0, name: "history".into() };
-    bench.commit(&nothing, "liftlock_schema_history").await
+    bench.commit(nothing, "liftlock_schema_history").await
 }
 
+/// Applies one migration, as often as the budget for retries allows, and puts it on record if it fails for good.
 async fn apply_one(
     bench: &mut Workbench<'_>,
     migration: &Migration,
+    on: On<'_>,
+) -> Result<Ran, Failure> {
+    let start = Instant::now();
+    let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
+    loop {
+        let tried = try_one(bench, migration, attempts.number(), on).await;
+        let tried = settle(bench, tried).await;
+        match attempts.ended(&migration.id, tried, on).await {
+            Ok(Some(ran)) => return Ok(ran),
+            Ok(None) => {}
+            Err(failure) => {
+                let entry = Entry::of(migration, Action::Failed, start.elapsed())
+                    .ran(migration.up.statements.len(), attempts.number());
+                history::record_failure(bench, entry, &failure, on).await;
+                return Err(failure);
+            }
+        }
+    }
+}
+
+async fn try_one(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    attempt: u32,
     on: On<'_>,
 ) -> Result<Ran, Failure> {
     let transaction = bench.begin().await?;
@@ -178,24 +218,28 @@ async fn apply_one(
     if let Some(verify) = &migration.verify {
         bench.verify(&transaction, &migration.id, verify, on).await?;
     }
-    let recorded = record(bench, migration, &transaction.start).await;
-    recorded.map_err(|error| bench.failed(&error))?;
-    bench.commit(&migration.id, &migration.up.file).await?;
-    Ok(Ran {
+    let ran = Ran {
         id: migration.id.clone(),
         duration: transaction.start.elapsed(),
         verified: migration.verify.is_some(),
         transaction: transaction.number,
-    })
+        statements: migration.up.statements.len(),
+        attempts: attempt,
+    };
+    let recorded = record(bench, migration, &ran).await;
+    recorded.map_err(|error| bench.failed(&error))?;
+    bench.commit(&migration.id, &migration.up.file).await?;
+    Ok(Ran { duration: transaction.start.elapsed(), ..ran })
 }
 
 async fn record(
     bench: &mut Workbench<'_>,
     migration: &Migration,
-    start: &std::time::Instant,
+    ran: &Ran,
 ) -> Result<(), sqlx::Error> {
     refinery::record(bench.connection, migration.refinery()).await?;
-    Entry::of(migration, Action::Apply, start.elapsed())
+    Entry::of(migration, Action::Apply, ran.duration)
+        .ran(ran.statements, ran.attempts)
         .write(bench.connection, bench.settings)
         .await
 }

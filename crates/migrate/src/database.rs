@@ -8,7 +8,7 @@ use crate::check::{Problem, compare};
 use crate::connect::{Address, ConnectError};
 use crate::failure::Failure;
 use crate::files::Migrations;
-use crate::history::{self, Applied};
+use crate::history::{self, Applied, Execution};
 use crate::session::Watcher;
 use crate::settings::Settings;
 use crate::table_locks::LockRecorder;
@@ -85,6 +85,17 @@ impl Database {
     /// [`StatusError`] if the history cannot be read.
     pub async fn applied(&mut self) -> Result<Vec<Applied>, StatusError> {
         history::applied(&mut self.connection).await.map_err(|error| StatusError {
+            database: self.address.place.clone(),
+            reason: crate::failure::reason(&error),
+        })
+    }
+
+    /// Everything that is on record, oldest first, failures included. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StatusError`] if the history cannot be read.
+    pub async fn history(&mut self) -> Result<Vec<Execution>, StatusError> {
+        history::log(&mut self.connection).await.map_err(|error| StatusError {
             database: self.address.place.clone(),
             reason: crate::failure::reason(&error),
         })

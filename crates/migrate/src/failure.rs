@@ -129,6 +129,16 @@ pub enum Failure {
         /// Why.
         source: ScriptError,
     },
+    /// It was tried again and again, and others were in its way each time. The last attempt was taken back as well.
+    #[error("{last}; it was tried {attempts} times over {} s", over.as_secs())]
+    GaveUp {
+        /// How often.
+        attempts: u32,
+        /// From the end of the first attempt to the end of the last.
+        over: Duration,
+        /// What ended the last attempt.
+        last: Box<Failure>,
+    },
     /// The connection broke while a transaction was being committed.
     #[error(
         "the connection to {database} broke while {id} was being committed, so it is not known whether it was: {reason}; \
@@ -157,6 +167,8 @@ pub enum Failure {
         database: String,
         /// What was seen.
         reason: String,
+        /// The SQLSTATE, if it was the server that said so.
+        code: Option<String>,
     },
 }
 
@@ -172,12 +184,15 @@ impl Failure {
             Self::Lock(LockError::Pooled) => Exit::Usage,
             Self::Script { .. } | Self::Raced { .. } | Self::Database { .. } => Exit::Failed,
             Self::Lock(LockError::Database(_)) => Exit::Failed,
+            Self::GaveUp { last, .. } => last.exit(),
             Self::InDoubt { .. } => Exit::Stuck,
         }
     }
 
     pub(crate) fn database(database: &str, error: &sqlx::Error) -> Self {
-        Self::Database { database: database.to_owned(), reason: reason(error) }
+        let code = error.as_database_error().and_then(|error| error.code());
+        let code = code.map(|code| code.into_owned());
+        Self::Database { database: database.to_owned(), reason: reason(error), code }
     }
 }
 

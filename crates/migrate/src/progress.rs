@@ -22,6 +22,10 @@ pub struct Ran {
     pub verified: bool,
     /// PostgreSQL's number of the transaction.
     pub transaction: String,
+    /// How many statements its script has.
+    pub statements: usize,
+    /// How often it was tried, the last time included.
+    pub attempts: u32,
 }
 
 /// Something that happened, or a sign of life.
@@ -65,6 +69,28 @@ pub enum Progress {
         id: MigrationId,
         /// By whom.
         by: Vec<Session>,
+    },
+    /// Others were in the way: the transaction was taken back, and is run again from its beginning after a pause.
+    Retrying {
+        /// Which migration.
+        id: MigrationId,
+        /// The number of the attempt that failed, from 1.
+        attempt: u32,
+        /// How long the pause is.
+        after: Duration,
+        /// For how long attempts go on.
+        left: Duration,
+        /// Why it failed.
+        reason: String,
+        /// Who held the lock, where that was seen.
+        by: Vec<Session>,
+    },
+    /// A failure could not be written to the history.
+    NotRecorded {
+        /// Which migration.
+        id: MigrationId,
+        /// Why not.
+        reason: String,
     },
     /// A script is still running.
     Running {
@@ -139,6 +165,15 @@ impl fmt::Display for Progress {
                 }
                 let by: Vec<String> = blocked_by.iter().map(ToString::to_string).collect();
                 write!(f, "; it waits for a lock that is held by {}", by.join(", "))
+            }
+            Self::Retrying { id, attempt, after, left, reason, .. } => write!(
+                f,
+                "{id}, attempt {attempt}: {reason}; tried again in {:.1} s, and for at most {} s more",
+                after.as_secs_f64(),
+                left.as_secs()
+            ),
+            Self::NotRecorded { id, reason } => {
+                write!(f, "the failure of {id} could not be written to the history: {reason}")
             }
             Self::Applied { ran } => {
                 let verified = if ran.verified { ", verified" } else { "" };

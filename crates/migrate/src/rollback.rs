@@ -1,5 +1,7 @@
 //! Rolling back, newest first, each migration in one transaction, with the script that the database keeps.
 
+use std::time::{Duration, Instant};
+
 use liftlock_model::MigrationId;
 use serde::Serialize;
 
@@ -13,6 +15,7 @@ use crate::lock;
 use crate::loss;
 use crate::progress::{On, Progress, Ran};
 use crate::refinery;
+use crate::retry::Attempts;
 use crate::transaction::{Transaction, Workbench};
 
 /// What a rollback did.
@@ -75,7 +78,6 @@ impl Database {
         }
         lock::acquire(bench.connection, wait, &mut |_| {}).await?;
         let tried = try_locked(&mut bench, to).await;
-        bench.abort().await;
         finish(&mut bench, tried).await
     }
 
@@ -116,6 +118,26 @@ impl Back {
         let script = Script::kept(format!("{}.rollback.sql", applied.id()), sql);
         Ok(Self { applied, script })
     }
+
+    fn entry<'a>(
+        &'a self,
+        id: &'a MigrationId,
+        action: Action,
+        duration: Duration,
+        attempts: u32,
+    ) -> Entry<'a> {
+        let kept = self.applied.checksum.clone();
+        Entry {
+            action,
+            id,
+            checksum: kept.expect("a rollback script is kept with its checksum"),
+            rollback_sql: &self.script.sql,
+            duration,
+            statements: Some(self.script.statements.len()),
+            attempts: Some(attempts),
+            error: None,
+        }
+    }
 }
 
 async fn rollback_locked(
@@ -125,16 +147,18 @@ async fn rollback_locked(
     done: &mut RolledBack,
     on: On<'_>,
 ) -> Result<(), Failure> {
-    for back in find(bench, to).await? {
+    let todo = find(bench, to).await?;
+    if !todo.is_empty() {
+        ready_tables(bench, on).await?;
+    }
+    for back in todo {
         on(&Progress::RollingBack { id: back.applied.id() });
-        let one = rollback_one(bench, &back, accept_data_loss, on).await;
-        match settle(bench, one).await? {
+        match rollback_one(bench, &back, accept_data_loss, on).await? {
             Ok(ran) => {
                 on(&Progress::RolledBack { ran: ran.clone() });
                 done.ran.push(ran);
             }
             Err(refused) => {
-                bench.abort().await;
                 done.refused = Some(refused);
                 return Ok(());
             }
@@ -143,9 +167,43 @@ async fn rollback_locked(
     Ok(())
 }
 
+/// Brings the history tables up to date, where they are of an older version.
+async fn ready_tables(bench: &mut Workbench<'_>, on: On<'_>) -> Result<(), Failure> {
+    let nothing = MigrationId { version: 0, name: "history".into() };
+    let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
+    loop {
+        let tried = try_ready_tables(bench, &nothing).await;
+        let tried = settle(bench, tried).await;
+        if attempts.ended(&nothing, tried, on).await?.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+async fn try_ready_tables(bench: &mut Workbench<'_>, nothing: &MigrationId) -> Result<(), Failure> {
+    bench.begin().await?;
+    history::make(bench.connection).await.map_err(|error| bench.failed(&error))?;
+    bench.commit(nothing, "liftlock_schema_history").await
+}
+
 async fn try_locked(bench: &mut Workbench<'_>, to: i32) -> Result<Option<Refused>, Failure> {
+    let todo = find(bench, to).await?;
+    let newest = todo.first().map(|back| back.applied.id());
+    let id = newest.unwrap_or_else(|| MigrationId { version: 0, name: "nothing".into() });
+    let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
+    loop {
+        let tried = try_whole(bench, &todo).await;
+        bench.abort().await;
+        if let Some(refused) = attempts.ended(&id, tried, &mut |_| {}).await? {
+            return Ok(refused);
+        }
+    }
+}
+
+/// Runs all of them in one transaction, which the caller takes back.
+async fn try_whole(bench: &mut Workbench<'_>, todo: &[Back]) -> Result<Option<Refused>, Failure> {
     let transaction = bench.begin().await?;
-    for back in find(bench, to).await? {
+    for back in todo {
         let id = back.applied.id();
         let losses = run_without_loss(bench, &transaction, &id, &back.script, &mut |_| {}).await?;
         if !losses.is_empty() {
@@ -155,10 +213,38 @@ async fn try_locked(bench: &mut Workbench<'_>, to: i32) -> Result<Option<Refused
     Ok(None)
 }
 
+/// Rolls one migration back, as often as the budget for retries allows, and puts it on record if that fails for good.
 async fn rollback_one(
     bench: &mut Workbench<'_>,
     back: &Back,
     accept_data_loss: bool,
+    on: On<'_>,
+) -> Result<Result<Ran, Refused>, Failure> {
+    let (id, start) = (back.applied.id(), Instant::now());
+    let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
+    loop {
+        let tried = try_one(bench, back, accept_data_loss, attempts.number(), on).await;
+        if !matches!(tried, Ok(Ok(_))) {
+            bench.abort().await;
+        }
+        match attempts.ended(&id, tried, on).await {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => {}
+            Err(failure) => {
+                let entry =
+                    back.entry(&id, Action::RollbackFailed, start.elapsed(), attempts.number());
+                history::record_failure(bench, entry, &failure, on).await;
+                return Err(failure);
+            }
+        }
+    }
+}
+
+async fn try_one(
+    bench: &mut Workbench<'_>,
+    back: &Back,
+    accept_data_loss: bool,
+    attempt: u32,
     on: On<'_>,
 ) -> Result<Result<Ran, Refused>, Failure> {
     let id = back.applied.id();
@@ -171,10 +257,18 @@ async fn rollback_one(
             return Ok(Err(Refused { id, losses }));
         }
     }
-    record(bench, back, &id, &transaction).await.map_err(|error| bench.failed(&error))?;
-    bench.commit(&id, &back.script.file).await?;
     let duration = transaction.start.elapsed();
-    Ok(Ok(Ran { id, duration, verified: false, transaction: transaction.number }))
+    let entry = back.entry(&id, Action::Rollback, duration, attempt);
+    record(bench, &entry).await.map_err(|error| bench.failed(&error))?;
+    bench.commit(&id, &back.script.file).await?;
+    Ok(Ok(Ran {
+        id,
+        duration: transaction.start.elapsed(),
+        verified: false,
+        transaction: transaction.number,
+        statements: back.script.statements.len(),
+        attempts: attempt,
+    }))
 }
 
 /// Runs the script and says what it lost. Twice: first to see which tables it is about, which is taken back; then, with these
@@ -223,23 +317,7 @@ async fn scout(
     Ok((before, changes))
 }
 
-async fn record(
-    bench: &mut Workbench<'_>,
-    back: &Back,
-    id: &MigrationId,
-    transaction: &Transaction,
-) -> Result<(), sqlx::Error> {
-    refinery::forget(bench.connection, back.applied.version).await?;
-    let entry = Entry {
-        action: Action::Rollback,
-        id,
-        checksum: back
-            .applied
-            .checksum
-            .clone()
-            .expect("a rollback script is kept with its checksum"),
-        rollback_sql: &back.script.sql,
-        duration: transaction.start.elapsed(),
-    };
+async fn record(bench: &mut Workbench<'_>, entry: &Entry<'_>) -> Result<(), sqlx::Error> {
+    refinery::forget(bench.connection, entry.id.version).await?;
     entry.write(bench.connection, bench.settings).await
 }

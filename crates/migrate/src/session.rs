@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
-use crate::connect::Address;
+use crate::connect::{Address, ConnectError};
 use crate::text::printable;
 
 /// How much of another session's statement is shown.
@@ -126,6 +126,11 @@ impl Watcher {
         let asked = sqlx::query_scalar("select pg_cancel_backend($1)").bind(pid);
         let said = tokio::time::timeout(LIMIT, asked.fetch_one(connection)).await;
         matches!(said, Ok(Ok(true)))
+    }
+
+    /// One more connection to the same database.
+    pub(crate) async fn another(&self) -> Result<PgConnection, ConnectError> {
+        self.address.connect().await
     }
 
     /// Who holds what the session `pid` waits for; nobody if it does not wait, or if it cannot be seen.

@@ -10,6 +10,9 @@ pub struct Settings {
     /// How long a statement may wait for a lock (`lock_timeout`). While it waits, everybody who comes after it for the same
     /// table waits too, so this is short.
     pub lock_timeout: Duration,
+    /// For how long a migration is tried again, from its beginning, that failed since others held a lock, or for a deadlock or
+    /// a serialization failure. 0: not at all.
+    pub lock_retry_budget: Duration,
     /// How long a statement may run (`statement_timeout`).
     pub statement_timeout: Duration,
     /// How long to wait for another migration run on the same database to end.
@@ -28,11 +31,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults of an environment file: 2 s for locks, 5 min for statements, 1 min for another run, 30 min for the
-    /// locks that concurrent work waits for, an alert after 5 min.
+    /// The defaults of an environment file: 2 s for locks and 10 min for retries, 5 min for statements, 1 min for another run,
+    /// 30 min for the locks that concurrent work waits for, an alert after 5 min.
     pub fn new(actor: Actor) -> Self {
         Self {
             lock_timeout: Duration::from_secs(2),
+            lock_retry_budget: Duration::from_secs(600),
             statement_timeout: Duration::from_secs(300),
             wait: Duration::from_secs(60),
             concurrent_budget: Duration::from_secs(30 * 60),

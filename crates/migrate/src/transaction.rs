@@ -110,7 +110,7 @@ impl Workbench<'_> {
         let script_error = |source| Failure::Script { id: id.clone(), source };
         let done = done.map_err(|_| {
             let reason = format!("no answer within {} s while {id} ran", limit.as_secs());
-            Failure::Database { database: self.place.to_owned(), reason }
+            Failure::Database { database: self.place.to_owned(), reason, code: None }
         })?;
         let refusal =
             done.map_err(|error| script_error(self.explain(script, &error, seen.blockers)))?;

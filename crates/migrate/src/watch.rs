@@ -46,11 +46,13 @@ pub(crate) async fn watched<T>(
     let mut watch = Watch { running, settings, seen: Seen::default(), waited: Duration::ZERO };
     let start = Instant::now();
     let mut last = start;
+    // A wait for a lock is seen before it is given up.
+    let every = LOOK.min(settings.progress_every).min(settings.lock_timeout / 3);
     let mut life = settings.progress_every;
     loop {
         tokio::select! {
             done = &mut work => return (done, watch.seen),
-            () = tokio::time::sleep(LOOK.min(settings.progress_every)) => {}
+            () = tokio::time::sleep(every) => {}
         }
         let blockers = watcher.blockers(pid).await;
         watch.blocked(&blockers, last.elapsed(), on);

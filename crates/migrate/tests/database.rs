@@ -21,6 +21,8 @@ mod program;
 mod refinery;
 #[path = "database/restore.rs"]
 mod restore;
+#[path = "database/retry.rs"]
+mod retry;
 #[path = "database/rollback.rs"]
 mod rollback;
 #[path = "database/schema.rs"]

@@ -120,6 +120,7 @@ impl Site {
         let migrations = database.map(|d| d.migrations.clone()).unwrap_or_default();
         let settings = liftlock_migrate::Settings {
             lock_timeout: migrations.lock_timeout.duration(),
+            lock_retry_budget: migrations.lock_retry_budget.duration(),
             statement_timeout: migrations.statement_timeout.duration(),
             wait: migrations.wait.duration(),
             run: run.cloned(),

@@ -62,6 +62,7 @@ impl Place {
         }
         let settings = Settings {
             lock_timeout: config.migrations.lock_timeout.duration(),
+            lock_retry_budget: config.migrations.lock_retry_budget.duration(),
             statement_timeout: config.migrations.statement_timeout.duration(),
             wait: config.migrations.wait.duration(),
             ..Settings::new(top.actor.clone())

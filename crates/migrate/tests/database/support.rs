@@ -39,6 +39,7 @@ impl Files {
 pub(crate) fn settings() -> Settings {
     Settings {
         lock_timeout: Duration::from_millis(500),
+        lock_retry_budget: Duration::ZERO,
         statement_timeout: Duration::from_secs(20),
         wait: Duration::from_secs(20),
         ..Settings::new(Actor::new("alice"))

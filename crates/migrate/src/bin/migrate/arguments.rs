@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// How long a statement may wait for a lock
     #[arg(long, global = true, default_value = "2s", value_name = "TIME", value_parser = duration)]
     lock_timeout: Duration,
+    /// For how long a migration is tried again that others' locks were in the way of; 0s: not at all
+    #[arg(long, global = true, default_value = "10m", value_name = "TIME", value_parser = duration_or_none)]
+    lock_retry_budget: Duration,
     /// How long a statement may run
     #[arg(long, global = true, default_value = "5m", value_name = "TIME", value_parser = duration)]
     statement_timeout: Duration,
@@ -82,6 +85,7 @@ impl Options {
         let actor = self.actor.clone().or(login).unwrap_or_else(|| "unknown".into());
         Settings {
             lock_timeout: self.lock_timeout,
+            lock_retry_budget: self.lock_retry_budget,
             statement_timeout: self.statement_timeout,
             wait: self.wait,
             ..Settings::new(Actor::new(&actor))
@@ -93,12 +97,17 @@ pub(crate) fn version(text: &str) -> Result<i32, String> {
     MigrationId::parse_version(text).map_err(|error| error.to_string())
 }
 
+const EXPECTED: &str = "expected a time such as `500ms`, `2s` or `5m`";
+
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a time such as `500ms`, `2s` or `5m`".to_owned();
-    let duration: SignedDuration = text.parse().map_err(|_| expected())?;
     // 0 would mean `for ever` to PostgreSQL.
-    Duration::try_from(duration)
+    duration_or_none(text)
         .ok()
         .filter(|duration| duration.as_millis() > 0)
-        .ok_or_else(expected)
+        .ok_or_else(|| EXPECTED.into())
+}
+
+fn duration_or_none(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|_| EXPECTED)?;
+    Duration::try_from(duration).map_err(|_| EXPECTED.into())
 }

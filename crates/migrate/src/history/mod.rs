@@ -1,6 +1,11 @@
 //! What a database says of its migrations: refinery's table says which are applied, and Liftlock's own, which only
 //! grows, says who did what, when, how long it took, and with which scripts.
 
+mod entry;
+mod failed;
+mod log;
+mod table;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,50 +14,14 @@ use liftlock_model::{Actor, MigrationChecksum, MigrationId, RunId};
 use serde::Serialize;
 use sqlx::{PgConnection, Row as _};
 
-use crate::files::Migration;
 use crate::refinery;
-use crate::settings::Settings;
 
-/// Liftlock's table. The rollback script's text is kept, so that a rollback works on a machine without the files of
-/// that version.
-const CREATE_TABLE: &str = "
-    create table if not exists liftlock_schema_history (
-        id bigint generated always as identity primary key,
-        action text not null check (action in ('apply', 'rollback', 'adopt', 'replace rollback')),
-        version integer not null,
-        name text not null,
-        up_sha256 text not null,
-        rollback_sha256 text not null,
-        rollback_sql text not null,
-        actor text not null,
-        database_user text not null default session_user,
-        run text,
-        started_at timestamptz not null,
-        duration_ms bigint not null,
-        transaction_id text not null default pg_current_xact_id()::text
-    )";
-
-/// What is written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
-    Apply,
-    Rollback,
-    /// It was applied by refinery; Liftlock keeps its rollback script from now on.
-    Adopt,
-    /// The rollback script was mended after the migration was applied.
-    ReplaceRollback,
-}
-
-impl Action {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Apply => "apply",
-            Self::Rollback => "rollback",
-            Self::Adopt => "adopt",
-            Self::ReplaceRollback => "replace rollback",
-        }
-    }
-}
+pub use entry::Action;
+pub(crate) use entry::Entry;
+pub(crate) use failed::record as record_failure;
+pub use log::Execution;
+pub(crate) use log::read as log;
+pub(crate) use table::make;
 
 /// A migration that a database has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,13 +65,6 @@ struct Kept {
     checksum: MigrationChecksum,
     rollback_sql: String,
     applied: Option<(Actor, Option<RunId>, u64)>,
-}
-
-/// Makes both tables if they are not there. To be called inside a transaction that may write.
-pub(crate) async fn create_tables(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(CREATE_TABLE).execute(&mut *connection).await?;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(refinery::create_table())).execute(connection).await?;
-    Ok(())
 }
 
 /// Which migrations the database has, in order. Writes nothing, and takes no history table for no migrations.
@@ -154,13 +116,18 @@ async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx
     for row in rows.fetch_all(connection).await? {
         let action: String = row.try_get("action")?;
         let version: i32 = row.try_get("version")?;
-        if action == Action::Rollback.as_str() {
-            kept.remove(&version);
-            continue;
-        }
+        let applies = match Action::from_text(&action) {
+            Some(Action::Rollback) => {
+                kept.remove(&version);
+                continue;
+            }
+            // What failed left nothing; what a newer Liftlock writes down is not for us.
+            Some(Action::Failed | Action::RollbackFailed) | None => continue,
+            Some(action) => action == Action::Apply,
+        };
         let milliseconds = u64::try_from(row.try_get::<i64, _>("duration_ms")?).unwrap_or(0);
         let run = row.try_get::<Option<String>, _>("run")?.and_then(|run| run.parse().ok());
-        let applied = if action == Action::Apply.as_str() {
+        let applied = if applies {
             Some((Actor::new(row.try_get("actor")?), run, milliseconds))
         } else {
             kept.remove(&version).and_then(|before| before.applied)
@@ -175,45 +142,4 @@ async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx
         );
     }
     Ok(kept)
-}
-
-/// One row of Liftlock's table, to be written in the transaction of what it tells.
-pub(crate) struct Entry<'a> {
-    pub(crate) action: Action,
-    pub(crate) id: &'a MigrationId,
-    pub(crate) checksum: MigrationChecksum,
-    pub(crate) rollback_sql: &'a str,
-    pub(crate) duration: Duration,
-}
-
-impl<'a> Entry<'a> {
-    pub(crate) fn of(migration: &'a Migration, action: Action, duration: Duration) -> Self {
-        let (id, rollback_sql) = (&migration.id, migration.rollback.sql.as_str());
-        Self { action, id, checksum: migration.checksum(), rollback_sql, duration }
-    }
-
-    pub(crate) async fn write(
-        self,
-        connection: &mut PgConnection,
-        settings: &Settings,
-    ) -> Result<(), sqlx::Error> {
-        let milliseconds = i64::try_from(self.duration.as_millis()).unwrap_or(i64::MAX);
-        sqlx::query(
-            "insert into liftlock_schema_history
-                 (action, version, name, up_sha256, rollback_sha256, rollback_sql, actor, run, started_at, duration_ms)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - $9 * interval '1 millisecond', $9)",
-        )
-        .bind(self.action.as_str())
-        .bind(self.id.version)
-        .bind(&self.id.name)
-        .bind(self.checksum.up)
-        .bind(self.checksum.rollback)
-        .bind(self.rollback_sql)
-        .bind(settings.actor.as_str())
-        .bind(settings.run.as_ref().map(RunId::as_str))
-        .bind(milliseconds)
-        .execute(connection)
-        .await
-        .map(drop)
-    }
 }

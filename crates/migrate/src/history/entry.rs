@@ -1,0 +1,209 @@
+//! Writing Liftlock's table.
+
+use std::time::Duration;
+
+use liftlock_model::{MigrationChecksum, MigrationId, RunId};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use crate::failure::{Failure, ScriptError};
+use crate::files::Migration;
+use crate::settings::Settings;
+
+/// The longest error text that is kept, in characters.
+const LONGEST_ERROR: usize = 500;
+
+/// What is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// A migration was applied.
+    #[serde(rename = "apply")]
+    Apply,
+    /// A migration was rolled back.
+    #[serde(rename = "rollback")]
+    Rollback,
+    /// It was applied by refinery; Liftlock keeps its rollback script from now on.
+    #[serde(rename = "adopt")]
+    Adopt,
+    /// The rollback script was mended after the migration was applied.
+    #[serde(rename = "replace rollback")]
+    ReplaceRollback,
+    /// A migration failed, and left nothing.
+    #[serde(rename = "failed")]
+    Failed,
+    /// A rollback failed, and left nothing.
+    #[serde(rename = "rollback failed")]
+    RollbackFailed,
+}
+
+impl Action {
+    const ALL: [Self; 6] = [
+        Self::Apply,
+        Self::Rollback,
+        Self::Adopt,
+        Self::ReplaceRollback,
+        Self::Failed,
+        Self::RollbackFailed,
+    ];
+
+    /// As the table has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Rollback => "rollback",
+            Self::Adopt => "adopt",
+            Self::ReplaceRollback => "replace rollback",
+            Self::Failed => "failed",
+            Self::RollbackFailed => "rollback failed",
+        }
+    }
+
+    /// None for what this version does not know.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == text)
+    }
+}
+
+/// One row of Liftlock's table, to be written in the transaction of what it tells.
+pub(crate) struct Entry<'a> {
+    pub(crate) action: Action,
+    pub(crate) id: &'a MigrationId,
+    pub(crate) checksum: MigrationChecksum,
+    pub(crate) rollback_sql: &'a str,
+    pub(crate) duration: Duration,
+    /// How many statements the script that ran has.
+    pub(crate) statements: Option<usize>,
+    /// How often its transaction was begun.
+    pub(crate) attempts: Option<u32>,
+    /// SQLSTATE and text of what went wrong.
+    pub(crate) error: Option<(String, String)>,
+}
+
+impl<'a> Entry<'a> {
+    /// About a migration of which nothing ran.
+    pub(crate) fn of(migration: &'a Migration, action: Action, duration: Duration) -> Self {
+        let (id, rollback_sql) = (&migration.id, migration.rollback.sql.as_str());
+        let checksum = migration.checksum();
+        let (statements, attempts, error) = (None, None, None);
+        Self { action, id, checksum, rollback_sql, duration, statements, attempts, error }
+    }
+
+    /// With how many statements ran, and how often that was tried.
+    pub(crate) fn ran(mut self, statements: usize, attempts: u32) -> Self {
+        (self.statements, self.attempts) = (Some(statements), Some(attempts));
+        self
+    }
+
+    /// With what went wrong.
+    pub(crate) fn failed(mut self, failure: &Failure) -> Self {
+        if let Failure::GaveUp { attempts, .. } = failure {
+            self.attempts = Some(*attempts);
+        }
+        self.error = Some(fit_to_keep(failure));
+        self
+    }
+
+    pub(crate) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        settings: &Settings,
+    ) -> Result<(), sqlx::Error> {
+        let milliseconds = i64::try_from(self.duration.as_millis()).unwrap_or(i64::MAX);
+        let (sqlstate, error) = self.error.as_ref().map(|(code, text)| (code, text)).unzip();
+        let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        sqlx::query(
+            "insert into liftlock_schema_history
+                 (action, version, name, up_sha256, rollback_sha256, rollback_sql, actor, run, started_at, duration_ms,
+                  statements, attempts, sqlstate, error)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - $9 * interval '1 millisecond', $9, $10, $11, $12, $13)",
+        )
+        .bind(self.action.as_str())
+        .bind(self.id.version)
+        .bind(&self.id.name)
+        .bind(&self.checksum.up)
+        .bind(&self.checksum.rollback)
+        .bind(self.rollback_sql)
+        .bind(settings.actor.as_str())
+        .bind(settings.run.as_ref().map(RunId::as_str))
+        .bind(milliseconds)
+        .bind(self.statements.map(number))
+        .bind(self.attempts.map(|attempts| i32::try_from(attempts).unwrap_or(i32::MAX)))
+        .bind(sqlstate)
+        .bind(error)
+        .execute(connection)
+        .await
+        .map(drop)
+    }
+}
+
+/// SQLSTATE and text of a failure, without what may be data: the history is kept for long and read by many.
+fn fit_to_keep(failure: &Failure) -> (String, String) {
+    let (code, text) = match failure {
+        Failure::GaveUp { last, .. } => return fit_to_keep(last),
+        Failure::Script { source: ScriptError::Sql { file, line, code, message }, .. } => {
+            let place = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+            (code.clone(), format!("{place}: {}", without_data(code, message)))
+        }
+        Failure::Script { source: ScriptError::Verify { file, .. }, .. } => {
+            (String::new(), format!("{file}: the check says no"))
+        }
+        Failure::Script { source: ScriptError::LockTimeout { file, after, .. }, .. } => {
+            ("55P03".into(), format!("{file}: no lock within {} ms", after.as_millis()))
+        }
+        Failure::Script { source: ScriptError::StatementTimeout { .. }, .. } => {
+            ("57014".into(), failure.to_string())
+        }
+        Failure::Database { code: Some(code), reason, .. } => {
+            (code.clone(), without_data(code, reason))
+        }
+        other => (String::new(), other.to_string()),
+    };
+    (code, text.chars().take(LONGEST_ERROR).collect())
+}
+
+/// The server's first words: its details and hints show rows. Where even these words show values, or are a script's own, only
+/// the SQLSTATE is left.
+fn without_data(code: &str, message: &str) -> String {
+    let shows_values = ["22", "P0", "42601", "XX", ""].iter().any(|class| match *class {
+        "" => code.is_empty(),
+        class => code.starts_with(class),
+    });
+    if shows_values {
+        return format!("SQLSTATE {code}; the server's words may show data and are not kept");
+    }
+    let first = message.split("; ").next().unwrap_or_default();
+    first.strip_suffix(&format!(" ({code})")).unwrap_or(first).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_read_as_it_is_written() {
+        for action in Action::ALL {
+            assert_eq!(Action::from_text(action.as_str()), Some(action));
+            assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
+        }
+        assert_eq!(Action::from_text("something newer"), None);
+    }
+
+    #[test]
+    fn no_data_is_kept_with_an_error() {
+        let kept = |code: &str, message: &str| without_data(code, message);
+        let duplicate = "duplicate key value violates unique constraint \"u\"; Key (mail)=(a@b.c) already exists. (23505)";
+        assert_eq!(
+            kept("23505", duplicate),
+            "duplicate key value violates unique constraint \"u\""
+        );
+        assert_eq!(
+            kept("42703", "column \"x\" does not exist (42703)"),
+            "column \"x\" does not exist"
+        );
+        assert!(
+            !kept("22P02", "invalid input syntax for type integer: \"hunter2\" (22P02)")
+                .contains("hunter2")
+        );
+        assert!(!kept("P0001", "customer Smith is wrong (P0001)").contains("Smith"));
+    }
+}
