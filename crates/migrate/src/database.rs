@@ -101,6 +101,22 @@ impl Database {
         })
     }
 
+    /// The first pending migration that must not run as long as an older version may be running: the oldest of the contract
+    /// phase. A database without migrations has no older version. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StatusError`] if the history cannot be read.
+    pub async fn waits(
+        &mut self,
+        migrations: &Migrations,
+    ) -> Result<Option<MigrationId>, StatusError> {
+        if migrations.waits(0).is_none() {
+            return Ok(None);
+        }
+        let newest = self.applied().await?.iter().map(|one| one.version).max();
+        Ok(newest.and_then(|newest| migrations.waits(newest)).map(|first| first.id.clone()))
+    }
+
     /// How files and database stand to each other. Writes nothing.
     ///
     /// # Errors

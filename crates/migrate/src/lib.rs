@@ -10,6 +10,7 @@ mod dry_run;
 mod failure;
 mod files;
 mod finding;
+pub mod fleet;
 mod history;
 mod lock;
 mod loss;

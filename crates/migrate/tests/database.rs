@@ -11,6 +11,8 @@ mod apply;
 mod connect;
 #[path = "database/dry_run.rs"]
 mod dry_run;
+#[path = "database/fleet.rs"]
+mod fleet;
 #[path = "database/locks.rs"]
 mod locks;
 #[path = "database/outside.rs"]

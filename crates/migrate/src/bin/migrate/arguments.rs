@@ -9,6 +9,7 @@ use liftlock_migrate::Settings;
 use liftlock_model::{Actor, MigrationId};
 
 use crate::commands::apply::Apply;
+use crate::commands::fleet::Fleet;
 use crate::commands::restore::Restore;
 use crate::commands::rollback::Rollback;
 use crate::commands::snapshot::Snapshot;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Rollback(Rollback),
     Snapshot(Snapshot),
     Restore(Restore),
+    /// Applies what is pending to many databases: a canary, then waves
+    Fleet(Fleet),
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use liftlock_model::Exit;
 use serde_json::{Value, json};
 
 use crate::arguments::{Arguments, Command, Options, Output};
-use crate::commands::{apply, check, restore, rollback, snapshot, status};
+use crate::commands;
 use crate::secret;
 
 /// What a command has to say at its end, for people and for machines, and its exit code.
@@ -84,12 +84,13 @@ async fn signal() {
 
 async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<End, Failed> {
     match command {
-        None => apply::run(&options, &apply).await,
-        Some(Command::Status) => status::run(&options).await,
-        Some(Command::Check) => check::run(&options),
-        Some(Command::Rollback(ask)) => rollback::run(&options, &ask).await,
-        Some(Command::Snapshot(ask)) => snapshot::run(&options, &ask).await,
-        Some(Command::Restore(ask)) => restore::run(&options, &ask).await,
+        None => commands::apply::run(&options, &apply).await,
+        Some(Command::Status) => commands::status::run(&options).await,
+        Some(Command::Check) => commands::check::run(&options),
+        Some(Command::Rollback(ask)) => commands::rollback::run(&options, &ask).await,
+        Some(Command::Snapshot(ask)) => commands::snapshot::run(&options, &ask).await,
+        Some(Command::Restore(ask)) => commands::restore::run(&options, &ask).await,
+        Some(Command::Fleet(ask)) => commands::fleet::run(&options, &ask).await,
     }
 }
 

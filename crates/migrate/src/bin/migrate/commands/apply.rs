@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use liftlock_migrate::{Database, Migrations};
-use liftlock_model::{Exit, MigrationId};
+use liftlock_model::Exit;
 use serde_json::json;
 
 use crate::arguments::{Options, version};
@@ -30,7 +29,13 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
     }
     let migrations = read(options)?;
     let mut database = connect(options).await?;
-    let waits = if ask.contract { None } else { waits(&mut database, &migrations).await? };
+    let waits = match ask.contract {
+        true => None,
+        false => {
+            let waits = database.waits(&migrations).await;
+            waits.map_err(|error| Failed::ended(error, Exit::Failed))?
+        }
+    };
     let waits = waits.filter(|first| ask.to.is_none_or(|to| to >= first.version));
     let to = waits.as_ref().map(|first| first.version - 1).or(ask.to);
     let ran = database.apply(&migrations, to, &mut tell).await;
@@ -48,19 +53,6 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
         .map_err(Failed::usage)?;
     }
     Ok(End { text, json: json!({ "applied": ran, "waits": waits }), exit: Exit::Done })
-}
-
-/// The first migration that waits for an older version to be gone. A database without migrations has none.
-async fn waits(
-    database: &mut Database,
-    migrations: &Migrations,
-) -> Result<Option<MigrationId>, Failed> {
-    if migrations.waits(0).is_none() {
-        return Ok(None);
-    }
-    let applied = database.applied().await.map_err(|error| Failed::ended(error, Exit::Failed))?;
-    let newest = applied.iter().map(|one| one.version).max();
-    Ok(newest.and_then(|newest| migrations.waits(newest)).map(|first| first.id.clone()))
 }
 
 async fn dry_run(options: &Options) -> Result<End, Failed> {

@@ -1,0 +1,200 @@
+//! One set of migrations over many databases: a canary first, then waves, with a limit on how many at once and on how many may
+//! fail. Each database keeps its own history, so that a run that was stopped or killed is gone on with by running it again.
+
+mod report;
+mod targets;
+mod waves;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use crate::database::Database;
+use crate::files::Migrations;
+use crate::progress::{Progress, Ran};
+use crate::settings::Settings;
+
+pub use report::{FleetOutcome, FleetReport, FleetResult};
+pub use targets::{FleetError, FleetTarget};
+
+/// How a fleet is gone through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetOptions {
+    /// The database that is migrated alone and first; the first of the targets if left out.
+    pub canary: Option<String>,
+    /// How many databases are migrated at once after that.
+    pub concurrency: usize,
+    /// After how many failed databases no further one is begun. 0: the first failure ends it. A canary that fails always ends it.
+    pub max_failures: usize,
+    /// How far each wave goes, in per cent of the databases after the canary; the last wave takes all that are left.
+    pub waves: Vec<u8>,
+    /// Goes no further than this migration.
+    pub to: Option<i32>,
+    /// Also what is of the contract phase.
+    pub contract: bool,
+}
+
+impl Default for FleetOptions {
+    /// The first target alone, then a tenth, then the rest; eight at once; no failure is tolerated.
+    fn default() -> Self {
+        Self {
+            canary: None,
+            concurrency: 8,
+            max_failures: 0,
+            waves: vec![10, 100],
+            to: None,
+            contract: false,
+        }
+    }
+}
+
+/// Hears what happens in which database.
+pub type OnFleet<'a> = &'a (dyn Fn(&FleetProgress<'_>) + Send + Sync);
+
+/// Something that happened in a fleet.
+#[derive(Debug)]
+pub enum FleetProgress<'a> {
+    /// A wave begins.
+    Wave {
+        /// Its number, from 1; 0 is the canary.
+        number: usize,
+        /// How many there are after the canary.
+        of: usize,
+        /// How many databases it has.
+        databases: usize,
+    },
+    /// Something happened in one database.
+    Database {
+        /// Which.
+        name: &'a str,
+        /// What.
+        progress: &'a Progress,
+    },
+    /// A database is done with, in whatever way.
+    Ended {
+        /// How.
+        result: &'a FleetResult,
+        /// How many are done with by now.
+        done: usize,
+        /// How many there are.
+        of: usize,
+    },
+}
+
+/// Applies what is pending to every database of a fleet.
+///
+/// # Errors
+/// [`FleetError`] if the fleet makes no sense; nothing was touched. What came of each database is in the [`FleetReport`].
+pub async fn apply(
+    targets: Vec<FleetTarget>,
+    migrations: &Migrations,
+    settings: &Settings,
+    options: &FleetOptions,
+    on: OnFleet<'_>,
+) -> Result<FleetReport, FleetError> {
+    let (canary, rest) = targets::canary_first(targets, options.canary.as_deref())?;
+    let waves = waves::split(rest, &options.waves)?;
+    let (of, count) = (1 + waves.iter().map(Vec::len).sum::<usize>(), waves.len());
+    let mut fleet =
+        Fleet { migrations, settings, options, on, report: FleetReport::default(), failed: 0, of };
+    for (number, wave) in std::iter::once(vec![canary]).chain(waves).enumerate() {
+        if fleet.report.stopped.is_none() {
+            on(&FleetProgress::Wave { number, of: count, databases: wave.len() });
+        }
+        fleet.wave(number, wave).await;
+    }
+    Ok(fleet.report)
+}
+
+/// A fleet at work.
+struct Fleet<'a> {
+    migrations: &'a Migrations,
+    settings: &'a Settings,
+    options: &'a FleetOptions,
+    on: OnFleet<'a>,
+    report: FleetReport,
+    failed: usize,
+    of: usize,
+}
+
+impl Fleet<'_> {
+    /// Begins no further database once too many have failed. Those that are under way end in their own time.
+    async fn wave(&mut self, number: usize, wave: Vec<FleetTarget>) {
+        let mut waiting = VecDeque::from(wave);
+        let mut running = FuturesUnordered::new();
+        loop {
+            while self.report.stopped.is_none() && running.len() < self.options.concurrency.max(1) {
+                let Some(target) = waiting.pop_front() else { break };
+                let (migrations, settings) = (self.migrations, self.settings);
+                running.push(migrate_one(target, migrations, settings, self.options, self.on));
+            }
+            let Some(result) = running.next().await else { break };
+            self.ended(number, result);
+        }
+        self.report.results.extend(waiting.into_iter().map(|target| FleetResult {
+            name: target.name,
+            outcome: FleetOutcome::NotTried,
+            took: Duration::ZERO,
+        }));
+    }
+
+    fn ended(&mut self, number: usize, result: FleetResult) {
+        if matches!(result.outcome, FleetOutcome::Failed { .. }) {
+            self.failed += 1;
+            if number == 0 {
+                self.report.stopped = Some("the canary failed".into());
+            } else if self.failed > self.options.max_failures {
+                let (failed, limit) = (self.failed, self.options.max_failures);
+                self.report.stopped = Some(format!("{failed} failed, and at most {limit} may"));
+            }
+        }
+        let done = self.report.results.len() + 1;
+        (self.on)(&FleetProgress::Ended { result: &result, done, of: self.of });
+        self.report.results.push(result);
+    }
+}
+
+async fn migrate_one(
+    target: FleetTarget,
+    migrations: &Migrations,
+    settings: &Settings,
+    options: &FleetOptions,
+    on: OnFleet<'_>,
+) -> FleetResult {
+    let start = Instant::now();
+    let name = target.name.clone();
+    let mut tell = |progress: &Progress| on(&FleetProgress::Database { name: &name, progress });
+    let outcome = match apply_one(&target, migrations, settings, options, &mut tell).await {
+        Ok((ran, waits)) if ran.is_empty() => FleetOutcome::UpToDate { waits },
+        Ok((ran, waits)) => FleetOutcome::Applied { ran, waits },
+        Err((ran, error)) => FleetOutcome::Failed { ran, error },
+    };
+    FleetResult { name: target.name, outcome, took: start.elapsed() }
+}
+
+type Waits = Option<liftlock_model::MigrationId>;
+
+async fn apply_one(
+    target: &FleetTarget,
+    migrations: &Migrations,
+    settings: &Settings,
+    options: &FleetOptions,
+    tell: &mut (dyn FnMut(&Progress) + Send),
+) -> Result<(Vec<Ran>, Waits), (Vec<Ran>, String)> {
+    let nothing = |error: String| (Vec::new(), error);
+    let mut database = Database::connect(&target.url, settings.clone())
+        .await
+        .map_err(|error| nothing(error.to_string()))?;
+    let waits = match options.contract {
+        true => None,
+        false => database.waits(migrations).await.map_err(|error| nothing(error.to_string()))?,
+    };
+    let waits = waits.filter(|first| options.to.is_none_or(|to| to >= first.version));
+    let to = waits.as_ref().map(|first| first.version - 1).or(options.to);
+    match database.apply(migrations, to, tell).await {
+        Ok(ran) => Ok((ran, waits)),
+        Err(error) => Err((error.ran, error.failure.to_string())),
+    }
+}
