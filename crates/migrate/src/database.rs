@@ -1,5 +1,7 @@
 //! A database whose migrations are looked at and changed.
 
+use std::fmt;
+
 use secrecy::SecretString;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -7,13 +9,13 @@ use sqlx::PgConnection;
 use crate::check::{Problem, compare};
 use crate::connect::{Address, ConnectError};
 use crate::failure::Failure;
-use crate::files::Migrations;
+use crate::files::{Migration, Migrations};
 use crate::history::{self, Applied, Execution};
 use crate::session::Watcher;
 use crate::settings::Settings;
 use crate::table_locks::LockRecorder;
 use crate::transaction::{PREPARE_SESSION, Workbench};
-use liftlock_model::MigrationId;
+use liftlock_model::{MigrationId, Phase};
 
 /// A database whose migrations are looked at and changed, over one connection of its own.
 pub struct Database {
@@ -27,8 +29,8 @@ pub struct Database {
     pid: Option<i32>,
 }
 
-impl std::fmt::Debug for Database {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database").field("place", &self.address.place).finish_non_exhaustive()
     }
 }
@@ -49,9 +51,51 @@ pub struct Status {
     /// What the database has, in order.
     pub applied: Vec<Applied>,
     /// What would be applied, in order.
-    pub pending: Vec<MigrationId>,
+    pub pending: Vec<Pending>,
     /// Why nothing would be applied; none if all is well.
     pub problems: Vec<Problem>,
+}
+
+/// A migration that would be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    /// Its number.
+    pub version: i32,
+    /// Its name.
+    pub name: String,
+    /// When it runs.
+    pub phase: Phase,
+    /// Whether it runs outside of a transaction.
+    pub no_transaction: bool,
+    /// Whether it has a verify script.
+    pub verified: bool,
+}
+
+impl Pending {
+    fn of(migration: &Migration) -> Self {
+        Self {
+            version: migration.id.version,
+            name: migration.id.name.clone(),
+            phase: migration.phase(),
+            no_transaction: migration.up.directives.no_transaction,
+            verified: migration.verify.is_some(),
+        }
+    }
+
+    /// Its number and name.
+    pub fn id(&self) -> MigrationId {
+        MigrationId { version: self.version, name: self.name.clone() }
+    }
+}
+
+impl fmt::Display for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id())?;
+        let contract = (self.phase == Phase::Contract).then_some("contract");
+        let outside = self.no_transaction.then_some("no transaction");
+        let marks: Vec<&str> = contract.into_iter().chain(outside).collect();
+        if marks.is_empty() { Ok(()) } else { write!(f, "  ({})", marks.join(", ")) }
+    }
 }
 
 impl Database {
@@ -124,7 +168,7 @@ impl Database {
     pub async fn status(&mut self, migrations: &Migrations) -> Result<Status, StatusError> {
         let applied = self.applied().await?;
         let comparison = compare(migrations, &applied);
-        let pending = comparison.pending.iter().map(|migration| migration.id.clone()).collect();
+        let pending = comparison.pending.into_iter().map(Pending::of).collect();
         let problems = comparison.problems;
         Ok(Status { database: self.address.place.clone(), applied, pending, problems })
     }

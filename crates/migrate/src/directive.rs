@@ -51,6 +51,8 @@ impl Directives {
         let follows = statements.iter().position(|one| one.range.start > remark.offset);
         let first = |what: &str| match follows {
             Some(0) => Ok(()),
+            // A script that is not written yet; that is told.
+            None if statements.is_empty() => Ok(()),
             _ => Err(format!("`{what}` is about the whole file: put it above the first statement")),
         };
         let mut words = remark.text.split_whitespace();

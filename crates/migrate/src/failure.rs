@@ -109,6 +109,14 @@ pub enum Failure {
         /// The newest number that is there.
         latest: i32,
     },
+    /// Fewer migrations are applied than are to be rolled back; nothing was touched.
+    #[error("{steps} migrations cannot be rolled back: {applied} are applied")]
+    TooManySteps {
+        /// How many were to be rolled back.
+        steps: u32,
+        /// How many are applied.
+        applied: usize,
+    },
     /// The database keeps no rollback script of a migration; nothing was touched.
     #[error(
         "the database has no rollback script of {id}, since refinery applied it: run `migrate` once with its files, which keeps \
@@ -179,6 +187,7 @@ impl Failure {
             Self::Refused { .. }
             | Self::Files(_)
             | Self::NoSuchVersion { .. }
+            | Self::TooManySteps { .. }
             | Self::NoRollback { .. } => Exit::Usage,
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Lock(LockError::Pooled) => Exit::Usage,

@@ -11,7 +11,7 @@ use crate::directive::Directives;
 use crate::script::{Inspection, Statement, inspect};
 
 /// The longest name that refinery's history table holds.
-const LONGEST_NAME: usize = 255;
+pub(crate) const LONGEST_NAME: usize = 255;
 
 /// One SQL file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -42,20 +42,35 @@ struct Back {
     script: Script,
 }
 
+/// How far to roll back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// To this migration, which stays; 0 keeps none.
+    Version(i32),
+    /// So many migrations.
+    Steps(u32),
+}
+
+impl From<i32> for To {
+    fn from(version: i32) -> Self {
+        Self::Version(version)
+    }
+}
+
 impl Database {
-    /// Rolls back every migration that is newer than `to` (0: all), newest first, with the rollback scripts that the database
-    /// keeps. One that would lose data is refused, and it and all before it stay, unless `accept_data_loss`.
+    /// Rolls back every migration that is newer than `to` (0: all), or so many steps, newest first, with the rollback scripts
+    /// that the database keeps. One that would lose data is refused, and it and all before it stay, unless `accept_data_loss`.
     ///
     /// # Errors
     /// [`RollbackError`] says why it stopped and what had been rolled back by then. The rollback that failed left nothing.
     pub async fn rollback(
         &mut self,
-        to: i32,
+        to: impl Into<To>,
         accept_data_loss: bool,
         on: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<RolledBack, RollbackError> {
         let mut done = RolledBack::default();
-        match self.rollback_all(to, accept_data_loss, &mut done, on).await {
+        match self.rollback_all(to.into(), accept_data_loss, &mut done, on).await {
             Ok(()) => Ok(done),
             Err(failure) => Err(RollbackError { ran: done.ran, failure }),
         }
@@ -73,7 +88,7 @@ impl Database {
     async fn try_all(&mut self, to: i32) -> Result<Option<Refused>, Failure> {
         let wait = self.settings.wait;
         let mut bench = self.workbench().await?;
-        if find(&mut bench, to).await?.is_empty() {
+        if find(&mut bench, to.into()).await?.is_empty() {
             return Ok(None);
         }
         lock::acquire(bench.connection, wait, &mut |_| {}).await?;
@@ -83,7 +98,7 @@ impl Database {
 
     async fn rollback_all(
         &mut self,
-        to: i32,
+        to: To,
         accept_data_loss: bool,
         done: &mut RolledBack,
         on: On<'_>,
@@ -100,14 +115,30 @@ impl Database {
 }
 
 /// What is to be rolled back, newest first.
-async fn find(bench: &mut Workbench<'_>, to: i32) -> Result<Vec<Back>, Failure> {
+async fn find(bench: &mut Workbench<'_>, to: To) -> Result<Vec<Back>, Failure> {
     let applied = history::applied(bench.connection).await.map_err(|error| bench.failed(&error))?;
-    let latest = applied.iter().map(|one| one.version).max().unwrap_or(0);
-    if to < 0 || (to > latest && latest > 0) {
-        return Err(Failure::NoSuchVersion { wanted: to, latest });
+    let count = how_many(&applied, to)?;
+    applied.into_iter().rev().take(count).map(Back::of).collect()
+}
+
+/// How many of those that are applied are to be rolled back.
+fn how_many(applied: &[Applied], to: To) -> Result<usize, Failure> {
+    match to {
+        To::Version(to) => {
+            let latest = applied.last().map_or(0, |one| one.version);
+            if to < 0 || (to > latest && latest > 0) {
+                return Err(Failure::NoSuchVersion { wanted: to, latest });
+            }
+            Ok(applied.iter().filter(|one| one.version > to).count())
+        }
+        To::Steps(steps) => {
+            let count = usize::try_from(steps).unwrap_or(usize::MAX);
+            if count > applied.len() {
+                return Err(Failure::TooManySteps { steps, applied: applied.len() });
+            }
+            Ok(count)
+        }
     }
-    let newest_first = applied.into_iter().rev().filter(|one| one.version > to);
-    newest_first.map(Back::of).collect()
 }
 
 impl Back {
@@ -136,13 +167,14 @@ impl Back {
             statements: Some(self.script.statements.len()),
             attempts: Some(attempts),
             error: None,
+            reason: None,
         }
     }
 }
 
 async fn rollback_locked(
     bench: &mut Workbench<'_>,
-    to: i32,
+    to: To,
     accept_data_loss: bool,
     done: &mut RolledBack,
     on: On<'_>,
@@ -187,7 +219,7 @@ async fn try_ready_tables(bench: &mut Workbench<'_>, nothing: &MigrationId) -> R
 }
 
 async fn try_locked(bench: &mut Workbench<'_>, to: i32) -> Result<Option<Refused>, Failure> {
-    let todo = find(bench, to).await?;
+    let todo = find(bench, to.into()).await?;
     let newest = todo.first().map(|back| back.applied.id());
     let id = newest.unwrap_or_else(|| MigrationId { version: 0, name: "nothing".into() });
     let mut attempts = Attempts::new(bench.settings.lock_retry_budget);

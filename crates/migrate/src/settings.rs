@@ -28,6 +28,8 @@ pub struct Settings {
     pub actor: Actor,
     /// The run that they belong to, if any; kept in the history.
     pub run: Option<RunId>,
+    /// Why; kept in the history.
+    pub reason: Option<String>,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             progress_every: Duration::from_secs(10),
             actor,
             run: None,
+            reason: None,
         }
     }
 

@@ -7,6 +7,8 @@ mod support;
 
 #[path = "database/apply.rs"]
 mod apply;
+#[path = "database/by_hand.rs"]
+mod by_hand;
 #[path = "database/connect.rs"]
 mod connect;
 #[path = "database/dry_run.rs"]

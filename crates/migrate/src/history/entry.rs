@@ -22,7 +22,7 @@ pub enum Action {
     /// A migration was rolled back.
     #[serde(rename = "rollback")]
     Rollback,
-    /// It was applied by refinery; Liftlock keeps its rollback script from now on.
+    /// It was there before Liftlock: applied by another tool, or by hand. Its rollback script is kept from now on.
     #[serde(rename = "adopt")]
     Adopt,
     /// The rollback script was mended after the migration was applied.
@@ -77,6 +77,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) attempts: Option<u32>,
     /// SQLSTATE and text of what went wrong.
     pub(crate) error: Option<(String, String)>,
+    /// Why; if left out, what the settings say.
+    pub(crate) reason: Option<String>,
 }
 
 impl<'a> Entry<'a> {
@@ -84,8 +86,8 @@ impl<'a> Entry<'a> {
     pub(crate) fn of(migration: &'a Migration, action: Action, duration: Duration) -> Self {
         let (id, rollback_sql) = (&migration.id, migration.rollback.sql.as_str());
         let checksum = migration.checksum();
-        let (statements, attempts, error) = (None, None, None);
-        Self { action, id, checksum, rollback_sql, duration, statements, attempts, error }
+        let (statements, attempts, error, reason) = (None, None, None, None);
+        Self { action, id, checksum, rollback_sql, duration, statements, attempts, error, reason }
     }
 
     /// With how many statements ran, and how often that was tried.
@@ -114,8 +116,8 @@ impl<'a> Entry<'a> {
         sqlx::query(
             "insert into liftlock_schema_history
                  (action, version, name, up_sha256, rollback_sha256, rollback_sql, actor, run, started_at, duration_ms,
-                  statements, attempts, sqlstate, error)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - $9 * interval '1 millisecond', $9, $10, $11, $12, $13)",
+                  statements, attempts, sqlstate, error, reason)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - $9 * interval '1 millisecond', $9, $10, $11, $12, $13, $14)",
         )
         .bind(self.action.as_str())
         .bind(self.id.version)
@@ -130,6 +132,7 @@ impl<'a> Entry<'a> {
         .bind(self.attempts.map(|attempts| i32::try_from(attempts).unwrap_or(i32::MAX)))
         .bind(sqlstate)
         .bind(error)
+        .bind(self.reason.as_ref().or(settings.reason.as_ref()))
         .execute(connection)
         .await
         .map(drop)

@@ -1,11 +1,14 @@
 //! Everything that is on record about a database's migrations, failures included.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use liftlock_model::{Actor, MigrationId, RunId};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row as _};
 
 use super::Action;
+use crate::text::printable;
 
 /// One execution, or another thing that was done about a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +37,26 @@ pub struct Execution {
     pub sqlstate: Option<String>,
     /// What went wrong, without data.
     pub error: Option<String>,
+    /// Why it was done, where that was told.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let action = self.action.as_str();
+        write!(f, "{at}  {action:<16}  {} by {}, {} ms", self.id, self.by, self.milliseconds)?;
+        if let Some(attempts) = self.attempts.filter(|attempts| *attempts > 1) {
+            write!(f, ", {attempts} attempts")?;
+        }
+        if let Some(run) = &self.run {
+            write!(f, ", run {run}")?;
+        }
+        for text in [&self.reason, &self.error].into_iter().flatten() {
+            write!(f, ": {}", printable(text))?;
+        }
+        Ok(())
+    }
 }
 
 /// A row, as JSON: columns that an older table lacks are not there.
@@ -52,6 +75,7 @@ struct Row {
     attempts: Option<u32>,
     sqlstate: Option<String>,
     error: Option<String>,
+    reason: Option<String>,
 }
 
 /// All of it, oldest first; nothing if there is no table.
@@ -93,6 +117,7 @@ impl Row {
             attempts: self.attempts,
             sqlstate: self.sqlstate,
             error: self.error,
+            reason: self.reason,
         })
     }
 }

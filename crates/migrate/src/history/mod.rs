@@ -38,6 +38,8 @@ pub struct Applied {
     pub run: Option<RunId>,
     /// How long it took, in milliseconds.
     pub milliseconds: Option<u64>,
+    /// How it came to be taken over from another tool, or why it was applied, where that is known.
+    pub reason: Option<String>,
     /// The checksums of its scripts; unknown as long as only refinery has seen it.
     pub checksum: Option<MigrationChecksum>,
     /// Its rollback script, as the database keeps it.
@@ -64,6 +66,7 @@ impl Applied {
 struct Kept {
     checksum: MigrationChecksum,
     rollback_sql: String,
+    reason: Option<String>,
     applied: Option<(Actor, Option<RunId>, u64)>,
 }
 
@@ -81,8 +84,8 @@ pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied
 fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<Applied, sqlx::Error> {
     let at = migration.applied_on().map_or(0, |time| time.unix_timestamp_nanos());
     let at = Timestamp::from_nanosecond(at).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    let (checksum, rollback_sql, applied) = kept.map_or((None, None, None), |kept| {
-        (Some(kept.checksum), Some(kept.rollback_sql), kept.applied)
+    let (checksum, rollback_sql, reason, applied) = kept.map_or((None, None, None, None), |kept| {
+        (Some(kept.checksum), Some(kept.rollback_sql), kept.reason, kept.applied)
     });
     let (by, run, milliseconds) = applied
         .map_or((None, None, None), |(by, run, milliseconds)| (Some(by), run, Some(milliseconds)));
@@ -93,6 +96,7 @@ fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<App
         by,
         run,
         milliseconds,
+        reason,
         checksum,
         rollback_sql,
         refinery: migration.checksum(),
@@ -110,8 +114,10 @@ async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx
         return Ok(kept);
     }
     let rows = sqlx::query(
-        "select action, version, up_sha256, rollback_sha256, rollback_sql, actor, run, duration_ms
-         from liftlock_schema_history order by id",
+        // A history from before there were reasons has no such column.
+        "select action, version, up_sha256, rollback_sha256, rollback_sql, actor, run, duration_ms,
+                to_jsonb(h) ->> 'reason' as reason
+         from liftlock_schema_history h order by id",
     );
     for row in rows.fetch_all(connection).await? {
         let action: String = row.try_get("action")?;
@@ -127,18 +133,22 @@ async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx
         };
         let milliseconds = u64::try_from(row.try_get::<i64, _>("duration_ms")?).unwrap_or(0);
         let run = row.try_get::<Option<String>, _>("run")?.and_then(|run| run.parse().ok());
-        let applied = if applies {
-            Some((Actor::new(row.try_get("actor")?), run, milliseconds))
-        } else {
-            kept.remove(&version).and_then(|before| before.applied)
-        };
+        let mut reason: Option<String> = row.try_get("reason")?;
+        let mut applied = Some((Actor::new(row.try_get("actor")?), run, milliseconds));
+        if !applies {
+            let before = kept.remove(&version);
+            if action != Action::Adopt.as_str() {
+                reason = before.as_ref().and_then(|before| before.reason.clone());
+            }
+            applied = before.and_then(|before| before.applied);
+        }
         let checksum = MigrationChecksum {
             up: row.try_get("up_sha256")?,
             rollback: row.try_get("rollback_sha256")?,
         };
         kept.insert(
             version,
-            Kept { checksum, rollback_sql: row.try_get("rollback_sql")?, applied },
+            Kept { checksum, rollback_sql: row.try_get("rollback_sql")?, reason, applied },
         );
     }
     Ok(kept)

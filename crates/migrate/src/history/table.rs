@@ -24,8 +24,13 @@ const CREATE_TABLE: &str = "
     )";
 
 /// Columns that came later, each with its type. All may be null: older rows have none of them.
-const LATER: [(&str, &str); 4] =
-    [("statements", "integer"), ("attempts", "integer"), ("sqlstate", "text"), ("error", "text")];
+const LATER: [(&str, &str); 5] = [
+    ("statements", "integer"),
+    ("attempts", "integer"),
+    ("sqlstate", "text"),
+    ("error", "text"),
+    ("reason", "text"),
+];
 
 /// Makes both history tables if they are not there, and adds what an older one lacks. To be called inside a transaction
 /// that may write.
@@ -73,7 +78,9 @@ mod tests {
         let older = missing(Some(&all[..2])).unwrap();
         assert!(
             !older.contains("create table")
-                && older.ends_with("add column if not exists error text")
+                && older.ends_with(
+                    "add column if not exists error text, add column if not exists reason text"
+                )
         );
         assert!(!older.contains("attempts"), "{older}");
         assert!(missing(None).unwrap().contains("create table"));

@@ -10,9 +10,11 @@ use liftlock_model::{Actor, MigrationId};
 
 use crate::commands::apply::Apply;
 use crate::commands::fleet::Fleet;
+use crate::commands::new::New;
 use crate::commands::restore::Restore;
 use crate::commands::rollback::Rollback;
 use crate::commands::snapshot::Snapshot;
+use crate::commands::status::Status;
 
 /// Applies database migrations: V0001__name.sql with V0001__name.rollback.sql beside it, each in one transaction.
 ///
@@ -31,8 +33,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Makes the files of a new migration, to be written; needs no database
+    New(New),
     /// Shows what is applied and what is pending; changes nothing
-    Status,
+    Status(Status),
     /// Checks the files alone; needs no database
     Check,
     /// Rolls back, newest first, with the rollback scripts that the database keeps

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Progress};
+use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Progress, Settings};
 use liftlock_model::Exit;
 use serde_json::{Value, json};
 
@@ -85,7 +85,8 @@ async fn signal() {
 async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<End, Failed> {
     match command {
         None => commands::apply::run(&options, &apply).await,
-        Some(Command::Status) => commands::status::run(&options).await,
+        Some(Command::New(ask)) => commands::new::run(&options, &ask),
+        Some(Command::Status(ask)) => commands::status::run(&options, &ask).await,
         Some(Command::Check) => commands::check::run(&options),
         Some(Command::Rollback(ask)) => commands::rollback::run(&options, &ask).await,
         Some(Command::Snapshot(ask)) => commands::snapshot::run(&options, &ask).await,
@@ -101,9 +102,18 @@ pub(crate) fn read(options: &Options) -> Result<Migrations, Failed> {
 
 /// The database that the options name.
 pub(crate) async fn connect(options: &Options) -> Result<Database, Failed> {
+    connect_because(options, None).await
+}
+
+/// The database that the options name, to do something for a reason, which its history keeps.
+pub(crate) async fn connect_because(
+    options: &Options,
+    reason: Option<String>,
+) -> Result<Database, Failed> {
     let url = secret::read(&options.database_url_env, options.env_file.as_deref())
         .map_err(Failed::usage)?;
-    Database::connect(&url, options.settings()).await.map_err(|error| {
+    let settings = Settings { reason, ..options.settings() };
+    Database::connect(&url, settings).await.map_err(|error| {
         let exit = match error.kind() {
             ConnectErrorKind::Authentication => Exit::Authentication,
             ConnectErrorKind::Configuration => Exit::Usage,

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod fleet;
+pub(crate) mod new;
 pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod snapshot;

@@ -1,27 +1,37 @@
 //! `migrate rollback`.
 
 use clap::Args;
-use liftlock_migrate::RolledBack;
+use liftlock_migrate::{RolledBack, To};
 use liftlock_model::Exit;
 use serde_json::json;
 
 use crate::arguments::{Options, version};
-use crate::command::{End, Failed, connect, tell};
+use crate::command::{End, Failed, connect_because, tell};
 
 /// What to roll back.
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {
     /// The newest migration to keep, such as V0041; 0 keeps none
-    #[arg(long, value_name = "VERSION", value_parser = version)]
-    to: i32,
+    #[arg(long, value_name = "VERSION", value_parser = version, required_unless_present = "steps")]
+    to: Option<i32>,
+    /// How many migrations to roll back, newest first
+    #[arg(long, value_name = "NUMBER", conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Also where that loses data
     #[arg(long)]
     accept_data_loss: bool,
 }
 
 pub(crate) async fn run(options: &Options, ask: &Rollback) -> Result<End, Failed> {
-    let mut database = connect(options).await?;
-    let done = database.rollback(ask.to, ask.accept_data_loss, &mut tell).await;
+    let mut database = connect_because(options, ask.reason.clone()).await?;
+    let to = match (ask.to, ask.steps) {
+        (Some(version), _) => To::Version(version),
+        (None, steps) => To::Steps(steps.unwrap_or_default()),
+    };
+    let done = database.rollback(to, ask.accept_data_loss, &mut tell).await;
     let done = done.map_err(|error| Failed::ended(&error, error.exit()))?;
     let exit = if done.refused.is_some() { Exit::Failed } else { Exit::Done };
     Ok(End { text: text(&done, database.place()), json: json!(done), exit })

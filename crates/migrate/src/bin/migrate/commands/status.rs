@@ -1,33 +1,54 @@
 //! `migrate status`.
 
-use liftlock_migrate::Status;
+use clap::Args;
+use liftlock_migrate::{Applied, Execution, Status as Standing};
 use liftlock_model::Exit;
 use serde_json::json;
 
 use crate::arguments::Options;
 use crate::command::{End, Failed, connect, read};
 
-pub(crate) async fn run(options: &Options) -> Result<End, Failed> {
-    let migrations = read(options)?;
-    let mut database = connect(options).await?;
-    let status = database.status(&migrations).await;
-    let status = status.map_err(|error| Failed::ended(error, Exit::Failed))?;
-    let exit = if status.problems.is_empty() { Exit::Done } else { Exit::Failed };
-    Ok(End { text: text(&status), json: json!(status), exit })
+/// What to show.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Also everything that was ever done: applied, rolled back, adopted, by whom, when, why
+    #[arg(long)]
+    history: bool,
 }
 
-fn text(status: &Status) -> String {
-    let mut lines = vec![status.database.clone()];
-    for one in &status.applied {
-        let by = one.by.as_ref().map_or_else(|| "refinery".to_owned(), ToString::to_string);
-        let took = one.milliseconds.map(|took| format!(", {took} ms")).unwrap_or_default();
-        lines.push(format!(
-            "  applied  {}  {} by {by}{took}",
-            one.id(),
-            one.at.strftime("%Y-%m-%d %H:%M:%S UTC")
-        ));
+pub(crate) async fn run(options: &Options, ask: &Status) -> Result<End, Failed> {
+    let migrations = read(options)?;
+    let mut database = connect(options).await?;
+    let failed = |error| Failed::ended(error, Exit::Failed);
+    let status = database.status(&migrations).await.map_err(failed)?;
+    let exit = if status.problems.is_empty() { Exit::Done } else { Exit::Failed };
+    let mut json = json!(status);
+    let mut lines = lines(&status);
+    if ask.history {
+        let history = database.history().await.map_err(failed)?;
+        json["history"] = json!(history);
+        lines.push(format!("history, {} entries:", history.len()));
+        lines.extend(history.iter().map(Execution::to_string).map(|line| format!("  {line}")));
     }
-    lines.extend(status.pending.iter().map(|id| format!("  pending  {id}")));
+    Ok(End { text: lines.join("\n"), json, exit })
+}
+
+fn lines(status: &Standing) -> Vec<String> {
+    let mut lines = vec![status.database.clone()];
+    lines.extend(status.applied.iter().map(applied));
+    lines.extend(status.pending.iter().map(|one| format!("  pending  {one}")));
     lines.extend(status.problems.iter().map(|problem| format!("  PROBLEM  {problem}")));
-    lines.join("\n")
+    lines
+}
+
+fn applied(one: &Applied) -> String {
+    let by = match (&one.by, &one.reason) {
+        (Some(by), _) => format!("by {by}"),
+        // Taken over from another tool; it says from which.
+        (None, Some(reason)) => reason.clone(),
+        (None, None) => "by refinery".to_owned(),
+    };
+    let took = one.milliseconds.map(|took| format!(", {took} ms")).unwrap_or_default();
+    let at = one.at.strftime("%Y-%m-%d %H:%M:%S UTC");
+    format!("  applied  {}  {at} {by}{took}", one.id())
 }
