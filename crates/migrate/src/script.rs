@@ -214,7 +214,7 @@ impl Lexer<'_> {
             let Some(c) = self.next() else { return Ok(None) };
             (self.start, self.begin) = (self.line, begin);
             match c {
-                c if c.is_whitespace() => {}
+                c if is_space(c) => {}
                 '-' if self.next_is('-') => self.line_comment(),
                 '/' if self.next_is('*') => self.skip_comment()?,
                 ';' => return Ok(Some(Token::Semicolon)),
@@ -273,10 +273,37 @@ impl Lexer<'_> {
                 c if c == quote && self.next_is(quote) => {
                     self.next();
                 }
-                c if c == quote => return Ok(Token::Quoted),
+                c if c == quote => {
+                    if !(backslash && self.continued()) {
+                        return Ok(Token::Quoted);
+                    }
+                }
                 _ => {}
             }
         }
+    }
+
+    /// Whether the string that has just ended goes on: two strings with a line break between them are one, and the second has
+    /// the escapes of the first. Reads up to its content if so.
+    fn continued(&mut self) -> bool {
+        let rest = &self.sql[self.offset()..];
+        let mut breaks = false;
+        let mut after = rest;
+        loop {
+            let blank = after.trim_start_matches(is_space);
+            breaks |= after[..after.len() - blank.len()].contains(['\n', '\r']);
+            after = blank;
+            let Some(comment) = after.strip_prefix("--") else { break };
+            after = comment.trim_start_matches(|c| !matches!(c, '\n' | '\r'));
+        }
+        let goes_on = breaks && after.starts_with('\'');
+        if goes_on {
+            let upto = self.sql.len() - after.len() + 1;
+            while self.offset() < upto {
+                self.next();
+            }
+        }
+        goes_on
     }
 
     /// `$1`, `$$…$$` or `$tag$…$tag$`.
@@ -312,13 +339,22 @@ impl Lexer<'_> {
     }
 }
 
+/// PostgreSQL knows no other white space: a no-break space is a letter to it.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
+}
+
+/// To PostgreSQL every character beyond ASCII is a letter: in `€$$` no string begins.
 fn is_word_start(c: char) -> bool {
-    c.is_alphabetic() || c == '_'
+    c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
 }
 
 fn is_word_part(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
+    is_word_start(c) || c.is_ascii_digit() || c == '$'
 }
+
+#[cfg(test)]
+mod oracle;
 
 #[cfg(test)]
 mod tests {
@@ -344,6 +380,8 @@ mod tests {
             "/* /* nested */ */ -- commit\n commit",
             "select 1;;commit and chain",
             "select 1; -- one\rcommit",
+            "select 1 as €$$; commit; select 1 as x$$",
+            "select E'a'\n  '\\'; select '; commit; --'",
         ] {
             assert_eq!(inspect(bad).problems.len(), 1, "{bad}");
         }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use liftlock_migrate::Migrations;
+use proptest::prelude::*;
 
 fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -150,4 +151,62 @@ fn the_sample_migrations_are_complete() {
     let migrations = Migrations::read(&top).unwrap();
     assert!(migrations.latest() >= Some(3));
     assert!(migrations.all().iter().any(|migration| migration.verify.is_some()));
+}
+
+#[test]
+fn line_ends_of_other_systems_and_large_files_are_read() {
+    let windows = b"-- migrate: phase contract\r\ncreate table a (id int);\r\n\r\nselect 1;\r\n";
+    let top = directory(&[DOWN, ("V0001__a.sql", windows)]);
+    let migrations = Migrations::read(top.path()).unwrap();
+    assert_eq!(migrations.all()[0].phase(), liftlock_model::Phase::Contract);
+    assert_eq!(migrations.all()[0].up.sql.as_bytes(), windows);
+
+    let row = "insert into a values ('it''s; here', $$;$$, 1); -- one\n";
+    let large = row.repeat(50_000_000 / row.len() + 1);
+    let top = directory(&[DOWN, ("V0001__a.sql", large.as_bytes())]);
+    let migrations = Migrations::read(top.path()).unwrap();
+    assert_eq!(migrations.all()[0].up.sql.len(), large.len());
+}
+
+/// Files of these beginnings and ends, and of any content.
+fn any_file() -> impl Strategy<Value = (String, Vec<u8>)> {
+    let stem = prop_oneof![
+        "V[0-9]{1,12}__[a-z_]{0,6}",
+        "[VvUR][0-9]{0,3}_{0,3}[a-zé. -]{0,5}",
+        "[a-zA-Z0-9_ é|'\"$;&-]{1,12}",
+    ];
+    let kind =
+        prop::sample::select(vec![".sql", ".rollback.sql", ".verify.sql", ".SQL", "", ".sql~"]);
+    let text = prop_oneof![
+        "\\PC{0,40}".prop_map(String::into_bytes),
+        prop::collection::vec(any::<u8>(), 0..40),
+        "(-- migrate: [a-z -]{0,20}\n)?(select 1|copy t from stdin|\\\\c x|do \\$\\$;\\$\\$|/\\*|'|commit)(;|\r\n)?"
+            .prop_map(String::into_bytes),
+    ];
+    (stem, kind, text).prop_map(|(stem, kind, text)| (format!("{stem}{kind}"), text))
+}
+
+proptest! {
+    /// Whatever a directory holds: it is read, or each problem names a file that is there.
+    #[test]
+    fn any_directory_is_read_or_its_files_are_named(files in prop::collection::vec(any_file(), 0..6)) {
+        let top = tempfile::tempdir().unwrap();
+        for (name, content) in &files {
+            // Two of one name: the last one is there.
+            std::fs::write(top.path().join(name), content).unwrap();
+        }
+        match Migrations::read(top.path()) {
+            Ok(migrations) => {
+                let numbers: Vec<i32> = migrations.all().iter().map(|one| one.id.version).collect();
+                prop_assert!(numbers.iter().copied().eq(1..=i32::try_from(numbers.len()).unwrap()));
+            }
+            Err(error) => for problem in error.problems {
+                prop_assert!(top.path().join(&problem.file).is_file(), "{problem}");
+                let text = std::fs::read(top.path().join(&problem.file)).unwrap();
+                let lines = 1 + text.iter().filter(|byte| **byte == b'\n').count();
+                prop_assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem}");
+                prop_assert!(!problem.to_string().contains('\0'), "{problem:?}");
+            },
+        }
+    }
 }
