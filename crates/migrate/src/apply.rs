@@ -212,9 +212,7 @@ async fn try_one(
     on: On<'_>,
 ) -> Result<Ran, Failure> {
     let transaction = bench.begin().await?;
-    bench.record_begin().await?;
     bench.run(&transaction, &migration.id, &migration.up, on).await?;
-    bench.record_end().await?;
     if let Some(verify) = &migration.verify {
         bench.verify(&transaction, &migration.id, verify, on).await?;
     }

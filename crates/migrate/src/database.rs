@@ -8,12 +8,12 @@ use sqlx::PgConnection;
 
 use crate::check::{Problem, compare};
 use crate::connect::{Address, ConnectError};
+use crate::dry_run::Recorder;
 use crate::failure::Failure;
 use crate::files::{Migration, Migrations};
 use crate::history::{self, Applied, Execution};
 use crate::session::Watcher;
 use crate::settings::Settings;
-use crate::table_locks::LockRecorder;
 use crate::transaction::{PREPARE_SESSION, Workbench};
 use liftlock_model::{MigrationId, Phase};
 
@@ -24,8 +24,8 @@ pub struct Database {
     pub(crate) settings: Settings,
     pub(crate) address: Address,
     pub(crate) url: SecretString,
-    /// Notes the locks of migrations, in a dry-run.
-    pub(crate) recorder: Option<LockRecorder>,
+    /// Notes what each statement does, in a dry-run.
+    pub(crate) recorder: Option<Recorder>,
     pid: Option<i32>,
 }
 

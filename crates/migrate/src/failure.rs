@@ -262,18 +262,27 @@ pub(crate) fn reason(error: &sqlx::Error) -> String {
     }
 }
 
-/// What went wrong in a script, from the error of its one query.
-pub(crate) fn explain(file: &str, sql: &str, error: &sqlx::Error) -> ScriptError {
+/// What went wrong in a script, from the error of its one query, or of a statement of it that begins at this byte.
+pub(crate) fn explain(
+    file: &str,
+    sql: &str,
+    begin: Option<usize>,
+    error: &sqlx::Error,
+) -> ScriptError {
     let file = file.to_owned();
     let sqlx::Error::Database(database) = error else {
         return ScriptError::Sql { file, line: None, code: String::new(), message: reason(error) };
     };
     let database = database.downcast_ref::<PgDatabaseError>();
+    let start = begin.unwrap_or(0);
+    let first_line = 1 + sql[..start].matches('\n').count();
     let line = match database.position() {
         Some(PgErrorPosition::Original(position)) => {
-            Some(1 + sql.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count())
+            let before = sql[start..].chars().take(position.saturating_sub(1));
+            Some(first_line + before.filter(|c| *c == '\n').count())
         }
-        _ => None,
+        // Whatever it is about, it happened in the one statement.
+        _ => begin.map(|_| first_line),
     };
     if database.constraint() == Some(crate::transaction::GUARD) {
         return ScriptError::EndedTransaction { file };

@@ -21,14 +21,12 @@ mod refinery;
 mod retry;
 mod rollback;
 pub mod schema;
-mod schema_text;
 mod script;
 mod session;
 mod settings;
+mod shadow;
 pub mod snapshot;
-mod table_locks;
 mod text;
-mod throwaway;
 mod transaction;
 mod watch;
 
@@ -36,7 +34,10 @@ pub use check::Problem;
 pub use connect::{ConnectError, ConnectErrorKind};
 pub use database::{Database, Pending, Status, StatusError};
 pub use directive::{Allow, Directives};
-pub use dry_run::{DryRun, DryRunError, Trial};
+pub use dry_run::{
+    Again, Blocks, DryRun, DryRunError, Lock, Loss, RowsTouched, StatementTrial, Trial, Verdict,
+    markdown, sarif,
+};
 pub use failure::{ApplyError, Failure, RollbackError, ScriptError};
 pub use files::{FileProblem, FilesError, Migration, Migrations, Script};
 pub use finding::{Finding, Severity};
@@ -47,5 +48,5 @@ pub use progress::{Progress, Ran};
 pub use rollback::{Refused, RolledBack, To};
 pub use session::Session;
 pub use settings::Settings;
-pub use table_locks::TableLock;
-pub use throwaway::TrialError;
+pub use shadow::TrialError;
+pub use shadow::sizes::TableSize;

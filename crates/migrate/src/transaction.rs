@@ -7,12 +7,12 @@ use sqlx::{
     AssertSqlSafe, Column as _, Either, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
 };
 
+use crate::dry_run::Recorder;
 use crate::failure::{Failure, ScriptError, explain};
 use crate::files::Script;
 use crate::progress::On;
 use crate::session::{Session, Watcher};
 use crate::settings::Settings;
-use crate::table_locks::LockRecorder;
 use crate::text::printable;
 use crate::watch::{Running, watched};
 
@@ -38,7 +38,7 @@ pub(crate) struct Workbench<'a> {
     pub(crate) connection: &'a mut PgConnection,
     pub(crate) watcher: &'a mut Watcher,
     pub(crate) settings: &'a Settings,
-    pub(crate) recorder: Option<&'a mut LockRecorder>,
+    pub(crate) recorder: Option<&'a mut Recorder>,
     pub(crate) place: &'a str,
     pub(crate) pid: i32,
 }
@@ -59,18 +59,6 @@ impl Workbench<'_> {
         done.map(drop).map_err(|error| self.failed(&error))
     }
 
-    /// Notes which tables are there, if somebody wants to know of the locks on them.
-    pub(crate) async fn record_begin(&mut self) -> Result<(), Failure> {
-        let Some(recorder) = self.recorder.as_mut() else { return Ok(()) };
-        recorder.begin(self.connection).await.map_err(|error| Failure::database(self.place, &error))
-    }
-
-    /// Notes which locks are held.
-    pub(crate) async fn record_end(&mut self) -> Result<(), Failure> {
-        let Some(recorder) = self.recorder.as_mut() else { return Ok(()) };
-        recorder.end(self.connection).await.map_err(|error| Failure::database(self.place, &error))
-    }
-
     /// Begins a transaction with its limits.
     pub(crate) async fn begin(&mut self) -> Result<Transaction, Failure> {
         let start = Instant::now();
@@ -83,6 +71,7 @@ impl Workbench<'_> {
         let number = sqlx::query_scalar("select pg_current_xact_id()::text");
         let number =
             number.fetch_one(&mut *self.connection).await.map_err(|error| self.failed(&error))?;
+        self.recorder.iter_mut().for_each(|recorder| recorder.begin());
         Ok(Transaction { number, start })
     }
 
@@ -98,7 +87,8 @@ impl Workbench<'_> {
         let statements = u32::try_from(script.statements.len().max(1)).unwrap_or(u32::MAX);
         let limit =
             self.settings.statement_timeout.saturating_mul(statements).saturating_add(SLACK);
-        let work = tokio::time::timeout(limit, first_refusal(self.connection, script));
+        let work = run_script(self.connection, script, self.recorder.as_deref_mut());
+        let work = tokio::time::timeout(limit, work);
         let since = transaction.start;
         // The whole script is one query, and the server does not say how far in it is.
         let line = match &script.statements[..] {
@@ -159,7 +149,7 @@ impl Workbench<'_> {
         committed.map(drop).map_err(|error| match &error {
             // A deferred constraint of the application itself.
             sqlx::Error::Database(_) => {
-                let source = explain(file, "", &error);
+                let source = explain(file, "", None, &error);
                 Failure::Script { id: id.clone(), source }
             }
             other => Failure::InDoubt {
@@ -179,7 +169,9 @@ impl Workbench<'_> {
     }
 
     fn explain(&self, script: &Script, error: &sqlx::Error, by: Vec<Session>) -> ScriptError {
-        let explained = explain(&script.file, &script.sql, error);
+        // Statement by statement, places are told from the statement's beginning.
+        let begin = self.recorder.as_ref().and_then(|recorder| recorder.offset);
+        let explained = explain(&script.file, &script.sql, begin, error);
         let ScriptError::Sql { file, line, code, message } = explained else { return explained };
         match code.as_str() {
             "55P03" => {
@@ -202,13 +194,25 @@ fn limits(settings: &Settings) -> String {
     )
 }
 
-/// Runs a script. Gives the first row whose first column is a boolean and not true.
-async fn first_refusal(
+/// Runs a script: as one text, or statement by statement if somebody wants to know what each of them does.
+async fn run_script(
     connection: &mut PgConnection,
     script: &Script,
+    recorder: Option<&mut Recorder>,
+) -> Result<Option<String>, sqlx::Error> {
+    match recorder {
+        None => first_refusal(connection, &script.sql).await,
+        Some(recorder) => recorder.run(connection, script).await,
+    }
+}
+
+/// Runs a text. Gives the first row whose first column is a boolean and not true.
+pub(crate) async fn first_refusal(
+    connection: &mut PgConnection,
+    sql: &str,
 ) -> Result<Option<String>, sqlx::Error> {
     use futures_util::TryStreamExt as _;
-    let mut results = sqlx::raw_sql(AssertSqlSafe(script.sql.clone())).fetch_many(connection);
+    let mut results = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_many(connection);
     let mut refused = None;
     while let Some(result) = results.try_next().await? {
         let Either::Right(row) = result else { continue };

@@ -13,6 +13,14 @@ mod by_hand;
 mod connect;
 #[path = "database/dry_run.rs"]
 mod dry_run;
+#[path = "database/dry_run_reports.rs"]
+mod dry_run_reports;
+#[path = "database/dry_run_statements.rs"]
+mod dry_run_statements;
+#[path = "database/dry_run_target.rs"]
+mod dry_run_target;
+#[path = "database/dry_run_verdicts.rs"]
+mod dry_run_verdicts;
 #[path = "database/fleet.rs"]
 mod fleet;
 #[path = "database/locks.rs"]

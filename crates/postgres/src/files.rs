@@ -124,7 +124,8 @@ pub async fn copy_schema(
         });
         dump.await.map_err(|error| with_path(error, &file))?;
         let restore = run_program(programs, "pg_restore", to, within, |command| {
-            command.arg(&file);
+            // What is restored statement by statement need not be on disk after each.
+            command.arg(&file).env("PGOPTIONS", "-c synchronous_commit=off");
         });
         match restore.await {
             // pg_restore goes on after a statement that fails, and says so at its end.

@@ -73,7 +73,7 @@ pub(crate) struct Options {
     /// Who runs this, for the history
     #[arg(long, global = true, env = "LIFTLOCK_ACTOR", value_name = "NAME")]
     actor: Option<String>,
-    /// For people, or one line of JSON at the end (progress stays on standard error)
+    /// For people, or one line of JSON at the end (progress stays on standard error); Markdown for a dry-run alone
     #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
     pub(crate) output: Output,
 }
@@ -82,6 +82,7 @@ pub(crate) struct Options {
 pub(crate) enum Output {
     Human,
     Json,
+    Markdown,
 }
 
 impl Options {

@@ -48,8 +48,11 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
     });
     let printed = match output {
         Output::Json => writeln!(anstream::stdout(), "{}", end.json),
-        Output::Human if end.exit == Exit::Done => writeln!(anstream::stdout(), "{}", end.text),
-        Output::Human => writeln!(anstream::stderr(), "{}", end.text),
+        Output::Markdown if end.json.get("error").is_none() => {
+            writeln!(anstream::stdout(), "{}", end.text)
+        }
+        _ if end.exit == Exit::Done => writeln!(anstream::stdout(), "{}", end.text),
+        _ => writeln!(anstream::stderr(), "{}", end.text),
     };
     // Output that nobody reads any more does not change how the run ended.
     printed.unwrap_or_default();
@@ -83,6 +86,11 @@ async fn signal() {
 }
 
 async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<End, Failed> {
+    if options.output == Output::Markdown && !(command.is_none() && apply.dry_run) {
+        return Err(Failed::usage(
+            "only a dry-run has Markdown: add --dry-run, or ask for `--output json`",
+        ));
+    }
     match command {
         None => commands::apply::run(&options, &apply).await,
         Some(Command::New(ask)) => commands::new::run(&options, &ask),

@@ -8,13 +8,16 @@ use serde_json::json;
 
 use crate::arguments::{Options, version};
 use crate::command::{End, Failed, connect, read, tell};
+use crate::commands::dry_run;
 
 /// What to apply.
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
     /// Tries what is pending for real on a throw-away copy of the schema: up, rollback, up again
     #[arg(long, conflicts_with = "to")]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) reports: dry_run::Reports,
     /// Goes no further than this migration, such as V0041
     #[arg(long, value_name = "VERSION", value_parser = version)]
     to: Option<i32>,
@@ -25,7 +28,7 @@ pub(crate) struct Apply {
 
 pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
     if ask.dry_run {
-        return dry_run(options).await;
+        return dry_run::run(options, &ask.reports).await;
     }
     let migrations = read(options)?;
     let mut database = connect(options).await?;
@@ -53,12 +56,4 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
         .map_err(Failed::usage)?;
     }
     Ok(End { text, json: json!({ "applied": ran, "waits": waits }), exit: Exit::Done })
-}
-
-async fn dry_run(options: &Options) -> Result<End, Failed> {
-    let migrations = read(options)?;
-    let mut database = connect(options).await?;
-    let tried = database.dry_run(&migrations).await;
-    let tried = tried.map_err(|error| Failed::ended(&error, error.exit()))?;
-    Ok(End { text: tried.to_string(), exit: tried.exit(), json: json!(tried) })
 }

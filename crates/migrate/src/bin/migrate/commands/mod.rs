@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod check;
+pub(crate) mod dry_run;
 pub(crate) mod fleet;
 pub(crate) mod new;
 pub(crate) mod restore;

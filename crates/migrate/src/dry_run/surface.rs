@@ -1,0 +1,131 @@
+//! What a running version can name in a database: tables, views and their columns, functions, enum types.
+
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, Row as _};
+
+/// What a running version can name, by full name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Surface {
+    pub(crate) relations: BTreeMap<String, Relation>,
+    /// By name and argument types: number and result type.
+    pub(crate) functions: BTreeMap<String, (i64, String)>,
+    /// Enum types: number and labels.
+    pub(crate) enums: BTreeMap<String, (i64, Vec<String>)>,
+}
+
+/// A table, view, or sequence of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Relation {
+    pub(crate) oid: i64,
+    /// For people: `table`, `view`, `sequence`.
+    pub(crate) kind: &'static str,
+    /// Reached through its parent.
+    pub(crate) partition: bool,
+    pub(crate) columns: BTreeMap<String, Column>,
+    /// Names of constraints, with their kind: `check`, `unique`, `foreign key`, `exclusion`.
+    pub(crate) constraints: BTreeMap<String, &'static str>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Column {
+    pub(crate) number: i16,
+    pub(crate) kind: String,
+    pub(crate) not_null: bool,
+    /// Whether it gets a value when an insert leaves it out.
+    pub(crate) filled: bool,
+}
+
+/// Sequences of columns are reached through these.
+const RELATIONS: &str = "
+    select c.oid::int8 as oid, pg_catalog.format('%I.%I', n.nspname, c.relname) as name, c.relkind::text as kind,
+           c.relispartition as partition
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relpersistence <> 't'
+      and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
+      and c.relname <> 'refinery_schema_history' and c.relname not like 'liftlock\\_schema\\_%'
+      and not exists (select from pg_catalog.pg_depend d where d.objid = c.oid and d.classid = 'pg_catalog.pg_class'::regclass
+          and (d.deptype = 'e' or (c.relkind = 'S' and d.deptype in ('a', 'i'))))";
+const COLUMNS: &str = "
+    select a.attrelid::int8 as oid, a.attnum as number, pg_catalog.quote_ident(a.attname) as name,
+           pg_catalog.format_type(a.atttypid, a.atttypmod) as kind, a.attnotnull,
+           (a.atthasdef or a.attidentity <> '' or t.typdefault is not null) as filled
+    from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_type t on t.oid = a.atttypid
+    where a.attrelid >= 16384 and a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f')";
+const CONSTRAINTS: &str = "
+    select conrelid::int8 as oid, pg_catalog.quote_ident(conname) as name, contype::text as kind
+    from pg_catalog.pg_constraint where conrelid >= 16384 and contype in ('c', 'u', 'x', 'f')";
+const FUNCTIONS: &str = "
+    select p.oid::int8 as oid, pg_catalog.format('%I.%I(%s)', n.nspname, p.proname,
+               pg_catalog.pg_get_function_identity_arguments(p.oid)) as name,
+           coalesce(pg_catalog.pg_get_function_result(p.oid), '') as result
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where p.oid >= 16384 and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype) and n.nspname not like 'pg_temp%'
+      and not exists (select from pg_catalog.pg_depend d where d.objid = p.oid
+          and d.classid = 'pg_catalog.pg_proc'::regclass and d.deptype = 'e')";
+const ENUMS: &str = "
+    select t.oid::int8 as oid, pg_catalog.format('%I.%I', n.nspname, t.typname) as name, e.enumlabel::text as label
+    from pg_catalog.pg_enum e join pg_catalog.pg_type t on t.oid = e.enumtypid
+        join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+    where t.oid >= 16384 order by t.oid, e.enumsortorder";
+
+impl Surface {
+    /// Reads it as this session sees it.
+    pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let mut by_oid: BTreeMap<i64, (String, Relation)> = BTreeMap::new();
+        for row in sqlx::raw_sql(RELATIONS).fetch_all(&mut *connection).await? {
+            let oid = row.try_get("oid")?;
+            let kind = kind(row.try_get("kind")?);
+            let partition = row.try_get("partition")?;
+            let relation = Relation { oid, kind, partition, ..Relation::default() };
+            by_oid.insert(oid, (row.try_get("name")?, relation));
+        }
+        for row in sqlx::raw_sql(COLUMNS).fetch_all(&mut *connection).await? {
+            let Some((_, relation)) = by_oid.get_mut(&row.try_get("oid")?) else { continue };
+            let column = Column {
+                number: row.try_get("number")?,
+                kind: row.try_get("kind")?,
+                not_null: row.try_get("attnotnull")?,
+                filled: row.try_get("filled")?,
+            };
+            relation.columns.insert(row.try_get("name")?, column);
+        }
+        for row in sqlx::raw_sql(CONSTRAINTS).fetch_all(&mut *connection).await? {
+            let Some((_, relation)) = by_oid.get_mut(&row.try_get("oid")?) else { continue };
+            let kind = constraint(row.try_get("kind")?);
+            relation.constraints.insert(row.try_get("name")?, kind);
+        }
+        let mut surface = Self { relations: by_oid.into_values().collect(), ..Self::default() };
+        for row in sqlx::raw_sql(FUNCTIONS).fetch_all(&mut *connection).await? {
+            let function = (row.try_get("oid")?, row.try_get("result")?);
+            surface.functions.insert(row.try_get("name")?, function);
+        }
+        for row in sqlx::raw_sql(ENUMS).fetch_all(connection).await? {
+            let of_type = surface.enums.entry(row.try_get("name")?);
+            let (oid, labels) = of_type.or_default();
+            *oid = row.try_get("oid")?;
+            labels.push(row.try_get("label")?);
+        }
+        Ok(surface)
+    }
+}
+
+fn kind(kind: &str) -> &'static str {
+    match kind {
+        "v" => "view",
+        "m" => "materialized view",
+        "S" => "sequence",
+        "f" => "foreign table",
+        _ => "table",
+    }
+}
+
+fn constraint(kind: &str) -> &'static str {
+    match kind {
+        "c" => "check",
+        "u" => "unique",
+        "x" => "exclusion",
+        _ => "foreign key",
+    }
+}
