@@ -284,7 +284,7 @@ fn parse_name(file: &str) -> Result<(MigrationId, Kind), String> {
 }
 
 /// Why these bytes cannot be a script; else the script.
-fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FileProblem>> {
+pub(crate) fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FileProblem>> {
     let one = |line, problem: &str| {
         vec![FileProblem { file: file.to_owned(), line, problem: problem.to_owned() }]
     };

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adopt;
 mod apply;
 mod catalog;
 mod check;
@@ -30,6 +31,7 @@ mod text;
 mod transaction;
 mod watch;
 
+pub use adopt::{AdoptError, Adoption, Conversion, Mapped, Standing, TakenOver, Tool};
 pub use check::Problem;
 pub use connect::{ConnectError, ConnectErrorKind};
 pub use database::{Database, Pending, Status, StatusError};

@@ -73,15 +73,22 @@ pub(crate) fn create_table() -> String {
 /// Writes down that `migration` is applied, as refinery itself would.
 pub(crate) async fn record(
     connection: &mut PgConnection,
-    mut migration: Migration,
+    migration: Migration,
 ) -> Result<(), sqlx::Error> {
-    migration.set_applied();
-    let now = migration.applied_on().copied().unwrap_or_else(OffsetDateTime::now_utc);
-    let now = now.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    record_at(connection, &migration, OffsetDateTime::now_utc()).await
+}
+
+/// Writes down that `migration` was applied at that time.
+pub(crate) async fn record_at(
+    connection: &mut PgConnection,
+    migration: &Migration,
+    at: OffsetDateTime,
+) -> Result<(), sqlx::Error> {
+    let at = at.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query("insert into refinery_schema_history (version, name, applied_on, checksum) values ($1, $2, $3, $4)")
         .bind(migration.version())
         .bind(migration.name())
-        .bind(now)
+        .bind(at)
         .bind(migration.checksum().to_string())
         .execute(connection)
         .await

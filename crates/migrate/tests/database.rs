@@ -5,6 +5,8 @@
 #[path = "database/support.rs"]
 mod support;
 
+#[path = "database/adopt.rs"]
+mod adopt;
 #[path = "database/apply.rs"]
 mod apply;
 #[path = "database/by_hand.rs"]

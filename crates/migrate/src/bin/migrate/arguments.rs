@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use liftlock_migrate::Settings;
 use liftlock_model::{Actor, MigrationId};
 
+use crate::commands::adopt::Adopt;
 use crate::commands::apply::Apply;
 use crate::commands::fleet::Fleet;
 use crate::commands::new::New;
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Makes the files of a new migration, to be written; needs no database
     New(New),
+    /// Takes over the migrations of another tool: its files, and with --database-too its history
+    Adopt(Adopt),
     /// Shows what is applied and what is pending; changes nothing
     Status(Status),
     /// Checks the files alone; needs no database

@@ -1,5 +1,6 @@
 //! The commands, one file for each.
 
+pub(crate) mod adopt;
 pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod dry_run;
