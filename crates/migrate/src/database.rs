@@ -43,6 +43,12 @@ pub struct StatusError {
     reason: String,
 }
 
+impl StatusError {
+    pub(crate) fn new(database: &str, error: &sqlx::Error) -> Self {
+        Self { database: database.to_owned(), reason: crate::failure::reason(error) }
+    }
+}
+
 /// How files and database stand to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -128,10 +134,8 @@ impl Database {
     /// # Errors
     /// [`StatusError`] if the history cannot be read.
     pub async fn applied(&mut self) -> Result<Vec<Applied>, StatusError> {
-        history::applied(&mut self.connection).await.map_err(|error| StatusError {
-            database: self.address.place.clone(),
-            reason: crate::failure::reason(&error),
-        })
+        let applied = history::applied(&mut self.connection).await;
+        applied.map_err(|error| StatusError::new(&self.address.place, &error))
     }
 
     /// Everything that is on record, oldest first, failures included. Writes nothing.

@@ -29,7 +29,7 @@ async fn the_commands_say_what_they_did_and_end_with_the_right_code() {
     let Some(database) = TestDatabase::new().await else { return };
     let files = Files::new(&[A]);
     let (code, out, _) = ends(migrate(&database, &files, &["check"]));
-    assert_eq!((code, out.trim()), (0, "1 migrations, complete and in order"));
+    assert!(code == 0 && out.contains("1 migration looked at: nothing to mend"), "{out}");
     let (code, out, err) = ends(migrate(&database, &files, &["--dry-run"]));
     assert!(code == 0 && out.contains("rollback: restores the schema exactly"), "{out}{err}");
     let (code, out, err) = ends(migrate(&database, &files, &[]));
@@ -162,4 +162,57 @@ async fn a_signal_stops_it_and_the_migration_is_taken_back() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("stopped by request"));
     while ask(&database, sleeps).await != "0" {}
     assert_eq!(tables(&database).await, "null");
+}
+
+/// Shows B-DEP-2: the files are checked, with what is known of the database or without one.
+#[tokio::test]
+async fn check_tells_what_is_wrong_at_its_place_and_ends_with_the_right_code() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[A]);
+    files.write("V0002__b.sql", "create index a_id on a (id);\n");
+    files.write("V0002__b.rollback.sql", "drop index a_id");
+    let (code, out, _) = ends(migrate(&database, &files, &["check"]));
+    let place = "V0002__b.sql:1:1\n  |\n1 | create index a_id on a (id);\n  | ^^^";
+    assert!(code == 0 && out.contains("warning[require-concurrent-index-creation]"), "{out}");
+    assert!(out.contains(place) && out.contains("1 warning\n"), "{out}");
+    let (code, _, err) = ends(migrate(&database, &files, &["check", "--strict"]));
+    assert!(code == 1 && err.contains("1 warning"), "{err}");
+    let (code, out, _) = ends(migrate(&database, &files, &["check", "--since", "0", "--strict"]));
+    assert!(code == 0 && out.contains("2 migrations looked at: nothing to mend"), "{out}");
+
+    let rule = "--lint-rule=require-concurrent-index-creation=error";
+    let (code, out, _) = ends(migrate(&database, &files, &["check", rule, "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, json["errors"].as_u64(), json["findings"][0]["line"].as_u64()),
+        (1, Some(1), Some(1))
+    );
+    let sarif = files.path().join("found.sarif");
+    let mut check = migrate(&database, &files, &["check", "--sarif", sarif.to_str().unwrap()]);
+    check.env("GITHUB_ACTIONS", "true");
+    let (code, _, err) = ends(check);
+    assert!(
+        code == 0 && err.starts_with("::warning file=") && err.contains("line=1,col=1"),
+        "{err}"
+    );
+    let log: serde_json::Value = serde_json::from_slice(&std::fs::read(sarif).unwrap()).unwrap();
+    assert_eq!(log["runs"][0]["results"][0]["ruleId"], "require-concurrent-index-creation");
+
+    let (code, _, err) =
+        ends(migrate(&database, &files, &["check", "--lint-rule", "ban-dropcolumn=off"]));
+    assert!(code == 2 && err.contains("did you mean `ban-drop-column`?"), "{err}");
+
+    // The database knows what is applied, and that the table is small.
+    let (code, _, err) = ends(migrate(&database, &files, &["--to", "1"]));
+    assert_eq!(code, 0, "{err}");
+    let (code, out, _) = ends(migrate(&database, &files, &["check", "--pending", "--strict"]));
+    assert!(code == 0 && out.contains("1 migration looked at: 1 note"), "{out}");
+    let mut session = crate::support::session(database.url()).await;
+    crate::support::execute(
+        &mut session,
+        "insert into a select generate_series(1, 20000); analyze a",
+    )
+    .await;
+    let (code, _, err) = ends(migrate(&database, &files, &["check", "--pending", "--strict"]));
+    assert!(code == 1 && err.contains("1 migration looked at: 1 warning"), "{err}");
 }

@@ -10,12 +10,14 @@ use liftlock_model::{Actor, MigrationId};
 
 use crate::commands::adopt::Adopt;
 use crate::commands::apply::Apply;
+use crate::commands::check::Check;
 use crate::commands::fleet::Fleet;
 use crate::commands::new::New;
 use crate::commands::restore::Restore;
 use crate::commands::rollback::Rollback;
 use crate::commands::snapshot::Snapshot;
 use crate::commands::status::Status;
+use crate::lint::LintOptions;
 
 /// Applies database migrations: V0001__name.sql with V0001__name.rollback.sql beside it, each in one transaction.
 ///
@@ -40,8 +42,8 @@ pub(crate) enum Command {
     Adopt(Adopt),
     /// Shows what is applied and what is pending; changes nothing
     Status(Status),
-    /// Checks the files alone; needs no database
-    Check,
+    /// Checks the files, and says what is wrong with their SQL; needs no database
+    Check(Check),
     /// Rolls back, newest first, with the rollback scripts that the database keeps
     Rollback(Rollback),
     Snapshot(Snapshot),
@@ -79,6 +81,8 @@ pub(crate) struct Options {
     /// For people, or one line of JSON at the end (progress stays on standard error); Markdown for a dry-run alone
     #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) lint: LintOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

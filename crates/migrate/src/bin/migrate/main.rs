@@ -3,6 +3,7 @@
 mod arguments;
 mod command;
 mod commands;
+mod lint;
 mod secret;
 
 use std::process::ExitCode;

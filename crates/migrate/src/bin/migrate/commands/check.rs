@@ -1,13 +1,95 @@
-//! `migrate check`: the files alone.
+//! `migrate check`: the files and what the linter says of them.
 
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use liftlock_migrate::{Known, Lint, Migrations, Severity, lint, sarif};
 use liftlock_model::Exit;
 use serde_json::json;
 
-use crate::arguments::Options;
-use crate::command::{End, Failed, read};
+use crate::arguments::{Options, version};
+use crate::command::{End, Failed, connect, read};
 
-pub(crate) fn run(options: &Options) -> Result<End, Failed> {
-    let stamps = read(options)?.stamps();
-    let text = format!("{} migrations, complete and in order", stamps.len());
-    Ok(End { text, json: json!({ "migrations": stamps }), exit: Exit::Done })
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Looks at what is newer than this migration, such as V0041: it is applied everywhere, and what is newer goes out together
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    since: Option<i32>,
+    /// Asks the database what is pending, and how large its tables are
+    #[arg(long, conflicts_with = "since")]
+    pending: bool,
+    /// Ends with 1 on warnings, too
+    #[arg(long)]
+    strict: bool,
+    /// Writes the findings to this file, too, as SARIF for code scanning
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
+    /// Lists the rules and their levels
+    #[arg(long)]
+    rules: bool,
+}
+
+pub(crate) async fn run(options: &Options, ask: &Check) -> Result<End, Failed> {
+    let settings = options.lint.settings()?;
+    if ask.rules {
+        return Ok(list(&settings.rules()));
+    }
+    let migrations = read(options)?;
+    let mut known = Known { applied: ask.since, ..Known::default() };
+    if ask.pending {
+        let mut database = connect(options).await?;
+        known = database.known().await.map_err(|error| Failed::ended(error, Exit::Failed))?;
+    }
+    let found = lint(&migrations, &known, &settings);
+    let directory = readable(&options.directory);
+    if let Some(file) = &ask.sarif {
+        write_sarif(file, &found, &directory)?;
+    }
+    if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
+        for line in found.annotations(&directory) {
+            writeln!(std::io::stderr(), "{line}").unwrap_or_default();
+        }
+    }
+    Ok(end(&migrations, &found, &directory, ask.strict))
+}
+
+fn end(migrations: &Migrations, found: &Lint, directory: &Path, strict: bool) -> End {
+    let bad = found.count(Severity::Error) > 0 || (strict && found.count(Severity::Warning) > 0);
+    let exit = if bad { Exit::Failed } else { Exit::Done };
+    let shown = if bad { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let colour = shown && std::env::var_os("NO_COLOR").is_none();
+    let stamps = migrations.stamps();
+    let text = found.render(migrations, directory, colour);
+    let json = json!({
+        "migrations": stamps,
+        "findings": found.findings,
+        "allowed": found.allowed,
+        "errors": found.count(Severity::Error),
+        "warnings": found.count(Severity::Warning),
+        "notes": found.count(Severity::Note),
+    });
+    End { text, json, exit }
+}
+
+fn list(rules: &[(&str, liftlock_migrate::Level)]) -> End {
+    let text = rules.iter().map(|(rule, level)| format!("{level:<8} {rule}")).collect::<Vec<_>>();
+    let json = rules.iter().map(|(rule, level)| json!({ "rule": rule, "level": level }));
+    let json = json!({ "rules": json.collect::<Vec<_>>() });
+    End { text: text.join("\n"), json, exit: Exit::Done }
+}
+
+/// The directory from where we stand, as code scanning and readers want it.
+fn readable(directory: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| directory.strip_prefix(here).ok().map(Path::to_owned));
+    below.unwrap_or_else(|| directory.to_owned())
+}
+
+fn write_sarif(file: &Path, found: &Lint, directory: &Path) -> Result<(), Failed> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let text = format!("{:#}\n", sarif(&found.findings, directory, &here));
+    std::fs::write(file, text)
+        .map_err(|error| Failed::usage(format!("{} cannot be written: {error}", file.display())))
 }

@@ -1,0 +1,2 @@
+drop index users_email;
+alter table users add column name varchar(50);

@@ -1,0 +1,2 @@
+-- migrate: no-transaction
+create unique index concurrently users_email on users (email);

@@ -1,0 +1,2 @@
+-- migrate: phase contract
+alter table users drop column name;

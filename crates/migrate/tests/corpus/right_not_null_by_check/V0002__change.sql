@@ -1,0 +1,1 @@
+alter table users add constraint name_given check (name is not null) not valid;

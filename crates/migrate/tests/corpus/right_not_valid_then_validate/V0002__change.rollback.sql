@@ -1,0 +1,1 @@
+alter table users drop constraint email_is_one;

@@ -1,0 +1,1 @@
+alter table users validate constraint email_is_one;

@@ -1,0 +1,2 @@
+drop table shop.items;
+drop schema shop;

@@ -1,0 +1,2 @@
+drop view users;
+alter table accounts rename to users;

@@ -1,0 +1,2 @@
+alter table users drop constraint named;
+drop index users_email;

@@ -1,0 +1,1 @@
+select 'nothing to do: a temporary table is gone';

@@ -1,0 +1,1 @@
+create view people as select id, email from users;

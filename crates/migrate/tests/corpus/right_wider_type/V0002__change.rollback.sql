@@ -1,0 +1,1 @@
+select 'nothing to do: the column holds more than it needs to';

@@ -1,0 +1,2 @@
+-- more
+alter table users add column a int;

@@ -1,0 +1,3 @@
+alter table users
+    drop column name,
+    drop column status;

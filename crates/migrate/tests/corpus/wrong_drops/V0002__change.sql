@@ -1,0 +1,4 @@
+drop view people;
+drop function f();
+drop type mood;
+drop table users;

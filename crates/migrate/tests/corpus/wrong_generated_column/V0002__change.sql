@@ -1,0 +1,1 @@
+alter table users add column lower_email text generated always as (lower(email)) stored;

@@ -1,0 +1,1 @@
+drop index concurrently_made_index_with_a_name_that_postgresql_will_cut_o;

@@ -1,0 +1,3 @@
+-- migrate: no-transaction
+alter table users add column a int;
+alter table users add column b int;

@@ -1,0 +1,1 @@
+do $$ begin raise exception 'this cannot be taken back'; end $$;

@@ -1,0 +1,2 @@
+alter table orders drop column a;
+alter table users drop column a;

@@ -1,0 +1,2 @@
+alter table users add column a int;
+alter table orders add column a int;

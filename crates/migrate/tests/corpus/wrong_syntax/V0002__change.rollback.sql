@@ -1,0 +1,1 @@
+alter tabel users drop column x;
