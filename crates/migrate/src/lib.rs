@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod baseline;
 mod catalog;
 mod check;
 mod connect;
@@ -33,6 +34,7 @@ mod transaction;
 mod watch;
 
 pub use adopt::{AdoptError, Adoption, Conversion, Mapped, Standing, TakenOver, Tool};
+pub use baseline::{BaselineError, Baselined};
 pub use check::Problem;
 pub use connect::{ConnectError, ConnectErrorKind};
 pub use database::{Database, Pending, Status, StatusError};

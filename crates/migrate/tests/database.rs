@@ -9,6 +9,8 @@ mod support;
 mod adopt;
 #[path = "database/apply.rs"]
 mod apply;
+#[path = "database/baseline.rs"]
+mod baseline;
 #[path = "database/by_hand.rs"]
 mod by_hand;
 #[path = "database/connect.rs"]

@@ -107,7 +107,7 @@ impl Shadow {
         let version = version(database, &programs).await?;
         match why_not_on_the_server(database, scripts).await? {
             None => {
-                let shadow = Self::on_server(database, &programs).await?;
+                let shadow = Self::on_server(database, &programs, Content::Schema).await?;
                 if shadow.missing.is_empty() {
                     return Ok(shadow);
                 }
@@ -116,23 +116,41 @@ impl Shadow {
                     "user {} may not copy everything on the server itself",
                     database.address.user
                 );
-                let private = Self::on_private(database, &programs, why, version).await;
+                let private =
+                    Self::on_private(database, &programs, why, version, Content::Schema).await;
                 let better =
                     private.ok().filter(|other| other.missing.len() < shadow.missing.len());
                 Ok(better.unwrap_or(shadow))
             }
-            Some(why) => Self::on_private(database, &programs, why, version).await,
+            Some(why) => Self::on_private(database, &programs, why, version, Content::Schema).await,
         }
     }
 
-    async fn on_server(database: &mut Database, programs: &Programs) -> Result<Self, TrialError> {
+    /// Makes an empty database beside `database`, where [`Shadow::like`] would make its copy.
+    pub(crate) async fn empty(
+        database: &mut Database,
+        scripts: &[&Script],
+    ) -> Result<Self, TrialError> {
+        let programs = Programs::find()?;
+        let version = version(database, &programs).await?;
+        match why_not_on_the_server(database, scripts).await? {
+            None => Self::on_server(database, &programs, Content::Nothing).await,
+            Some(why) => {
+                Self::on_private(database, &programs, why, version, Content::Nothing).await
+            }
+        }
+    }
+
+    async fn on_server(
+        database: &mut Database,
+        programs: &Programs,
+        content: Content,
+    ) -> Result<Self, TrialError> {
         let made = OnServer::make(database, programs).await;
         let server = made.map_err(|error| failed(database, &error))?;
         let url = server.url();
-        let missing = copy(database, programs, &url).await?;
+        let missing = content.copy(database, programs, &url).await?;
         let notes = settings::copy(&mut database.connection, &url, server.name(), false).await;
-        let copied = history::copy(&mut database.connection, &url).await;
-        copied.map_err(|error| failed(database, &error))?;
         Ok(Self { url, notes, missing, home: Home::Server(server) })
     }
 
@@ -141,6 +159,7 @@ impl Shadow {
         programs: &Programs,
         why: String,
         version: (u32, u32),
+        content: Content,
     ) -> Result<Self, TrialError> {
         let user = database.address.user.clone();
         let made = Private::start().await;
@@ -152,11 +171,9 @@ impl Shadow {
         let mut notes = vec![different_server(&why, programs.version(), version)];
         let prepared = private.prepare(&mut database.connection, &mut notes).await;
         let made = prepared.map_err(|error| failed(database, &error))?;
-        let missing = copy(database, programs, &made.admin).await?;
+        let missing = content.copy(database, programs, &made.admin).await?;
         let (name, admin) = (&made.name, &made.admin);
         notes.extend(settings::copy(&mut database.connection, admin, name, true).await);
-        let copied = history::copy(&mut database.connection, admin).await;
-        copied.map_err(|error| failed(database, &error))?;
         Ok(Self { url: made.trial, notes, missing, home: Home::Private(private) })
     }
 
@@ -166,6 +183,32 @@ impl Shadow {
             Home::Server(server) => format!("database {} on the same server", server.name()),
             Home::Private(private) => format!("a private server on port {}", private.port()),
         }
+    }
+}
+
+/// What a shadow begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// The schema and the migration history.
+    Schema,
+    Nothing,
+}
+
+impl Content {
+    /// Gives what could not be copied.
+    async fn copy(
+        self,
+        database: &mut Database,
+        programs: &Programs,
+        to: &SecretString,
+    ) -> Result<Vec<String>, TrialError> {
+        if self == Self::Nothing {
+            return Ok(Vec::new());
+        }
+        let missing = copy(database, programs, to).await?;
+        let copied = history::copy(&mut database.connection, to).await;
+        copied.map_err(|error| failed(database, &error))?;
+        Ok(missing)
     }
 }
 

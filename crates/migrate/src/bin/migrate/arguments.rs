@@ -10,6 +10,7 @@ use liftlock_model::{Actor, MigrationId};
 
 use crate::commands::adopt::Adopt;
 use crate::commands::apply::Apply;
+use crate::commands::baseline::Baseline;
 use crate::commands::check::Check;
 use crate::commands::fleet::Fleet;
 use crate::commands::new::New;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     New(New),
     /// Takes over the migrations of another tool: its files, and with --database-too its history
     Adopt(Adopt),
+    /// Records migrations as applied on a database that was there before them, once its schema is proven to be theirs
+    Baseline(Baseline),
     /// Shows what is applied and what is pending; changes nothing
     Status(Status),
     /// Checks the files, and says what is wrong with their SQL; needs no database

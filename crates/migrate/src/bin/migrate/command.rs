@@ -94,6 +94,7 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
     match command {
         None => commands::apply::run(&options, &apply).await,
         Some(Command::Adopt(ask)) => commands::adopt::run(&options, &ask).await,
+        Some(Command::Baseline(ask)) => commands::baseline::run(&options, &ask).await,
         Some(Command::New(ask)) => commands::new::run(&options, &ask),
         Some(Command::Status(ask)) => commands::status::run(&options, &ask).await,
         Some(Command::Check(ask)) => commands::check::run(&options, &ask).await,
