@@ -1,5 +1,6 @@
 //! Applying what is pending, each migration in one transaction with its check and its records.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use liftlock_model::MigrationId;
@@ -10,7 +11,9 @@ use crate::failure::{ApplyError, Failure};
 use crate::files::{FilesError, Migration, Migrations};
 use crate::history::{self, Action, Entry};
 use crate::lock::{self, LockError};
-use crate::outside::rule;
+use crate::outside::half::Half;
+use crate::outside::run::{self, Begin, Executed};
+use crate::outside::{self, Direction, rule};
 use crate::progress::{On, Progress, Ran};
 use crate::refinery;
 use crate::retry::Attempts;
@@ -80,6 +83,7 @@ struct Todo<'a> {
     pending: Vec<&'a Migration>,
     unknown: Vec<&'a Migration>,
     mended: Vec<&'a Migration>,
+    halves: BTreeMap<i32, Half>,
 }
 
 impl<'a> Todo<'a> {
@@ -102,11 +106,16 @@ impl<'a> Todo<'a> {
             let directory = migrations.directory().to_owned();
             return Err(FilesError { directory, problems }.into());
         }
-        Ok(Self { pending, unknown: comparison.unknown, mended: comparison.mended })
+        let halves =
+            outside::halves(bench.connection).await.map_err(|error| bench.failed(&error))?;
+        Ok(Self { pending, unknown: comparison.unknown, mended: comparison.mended, halves })
     }
 
     fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.unknown.is_empty() && self.mended.is_empty()
+        self.pending.is_empty()
+            && self.unknown.is_empty()
+            && self.mended.is_empty()
+            && self.halves.is_empty()
     }
 }
 
@@ -123,10 +132,18 @@ async fn apply_locked(
         return Ok(());
     }
     keep_books(bench, &todo, on).await?;
+    // Nothing comes after what is half done. A rollback script that was mended is kept all the same: that one needs it.
+    if let Some(refusal) = run::refusal(todo.halves.values(), &todo.pending) {
+        return Err(refusal);
+    }
     let of = todo.pending.len();
     for (index, migration) in todo.pending.into_iter().enumerate() {
         on(&Progress::Applying { id: migration.id.clone(), number: index + 1, of });
-        let one = apply_one(bench, migration, on).await?;
+        let one = if migration.up.directives.no_transaction {
+            apply_outside(bench, migration, on).await?
+        } else {
+            apply_one(bench, migration, on).await?
+        };
         on(&Progress::Applied { ran: one.clone() });
         ran.push(one);
     }
@@ -228,6 +245,69 @@ async fn try_one(
     recorded.map_err(|error| bench.failed(&error))?;
     bench.commit(&migration.id, &migration.up.file).await?;
     Ok(Ran { duration: transaction.start.elapsed(), ..ran })
+}
+
+/// Applies a migration whose script runs outside of a transaction; its check and its records have one.
+async fn apply_outside(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    on: On<'_>,
+) -> Result<Ran, Failure> {
+    let start = Instant::now();
+    let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
+    loop {
+        let tried = try_outside(bench, migration, attempts.number(), on).await;
+        match attempts.ended(&migration.id, tried, on).await {
+            Ok(Some(ran)) => return Ok(ran),
+            Ok(None) => {}
+            Err(failure) => {
+                let entry = Entry::of(migration, Action::Failed, start.elapsed())
+                    .ran(migration.up.statements.len(), attempts.number());
+                history::record_failure(bench, entry, &failure, on).await;
+                return Err(failure);
+            }
+        }
+    }
+}
+
+async fn try_outside(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    attempt: u32,
+    on: On<'_>,
+) -> Result<Ran, Failure> {
+    let halves = outside::halves(bench.connection).await.map_err(|error| bench.failed(&error))?;
+    let begin = Begin {
+        id: &migration.id,
+        direction: Direction::Up,
+        checksum: &migration.checksum(),
+        script: &migration.up,
+        rollback_sql: &migration.rollback.sql,
+        half: halves.get(&migration.id.version),
+    };
+    let executed = run::execute(bench, &begin, on).await?;
+    let ended = end_outside(bench, migration, &begin, &executed, attempt, on).await;
+    settle(bench, ended).await.map_err(|failure| run::after_script(&begin, failure))
+}
+
+async fn end_outside(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    begin: &Begin<'_>,
+    executed: &Executed,
+    attempt: u32,
+    on: On<'_>,
+) -> Result<Ran, Failure> {
+    let transaction = bench.begin().await?;
+    if let Some(verify) = &migration.verify {
+        bench.verify(&transaction, &migration.id, verify, on).await?;
+    }
+    let verified = migration.verify.is_some();
+    let ran = Ran { verified, ..executed.ran(begin, &transaction, attempt) };
+    let recorded = record(bench, migration, &ran).await;
+    recorded.map_err(|error| bench.failed(&error))?;
+    executed.commit(bench, begin).await?;
+    Ok(ran)
 }
 
 async fn record(

@@ -49,6 +49,7 @@ const TABLES: &str = "
     where c.relkind = 'r' and c.relpersistence <> 't'
       and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
       and c.oid is distinct from to_regclass('liftlock_schema_history')
+      and c.oid is distinct from to_regclass('liftlock_schema_journal')
       and c.oid is distinct from to_regclass('refinery_schema_history')";
 
 const COLUMNS: &str = "

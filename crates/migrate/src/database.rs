@@ -12,6 +12,8 @@ use crate::dry_run::Recorder;
 use crate::failure::Failure;
 use crate::files::{Migration, Migrations};
 use crate::history::{self, Applied, Execution};
+use crate::outside::half::Half;
+use crate::outside::{self, HalfDone};
 use crate::session::Watcher;
 use crate::settings::Settings;
 use crate::transaction::{PREPARE_SESSION, Workbench};
@@ -58,6 +60,8 @@ pub struct Status {
     pub applied: Vec<Applied>,
     /// What would be applied, in order.
     pub pending: Vec<Pending>,
+    /// What a run outside of a transaction left half done.
+    pub half_done: Vec<HalfDone>,
     /// Why nothing would be applied; none if all is well.
     pub problems: Vec<Problem>,
 }
@@ -143,10 +147,9 @@ impl Database {
     /// # Errors
     /// [`StatusError`] if the history cannot be read.
     pub async fn history(&mut self) -> Result<Vec<Execution>, StatusError> {
-        history::log(&mut self.connection).await.map_err(|error| StatusError {
-            database: self.address.place.clone(),
-            reason: crate::failure::reason(&error),
-        })
+        history::log(&mut self.connection)
+            .await
+            .map_err(|error| StatusError::new(&self.address.place, &error))
     }
 
     /// The first pending migration that must not run as long as an older version may be running: the oldest of the contract
@@ -174,7 +177,10 @@ impl Database {
         let comparison = compare(migrations, &applied);
         let pending = comparison.pending.into_iter().map(Pending::of).collect();
         let problems = comparison.problems;
-        Ok(Status { database: self.address.place.clone(), applied, pending, problems })
+        let halves = outside::halves(&mut self.connection).await;
+        let halves = halves.map_err(|error| StatusError::new(&self.address.place, &error))?;
+        let half_done = halves.values().map(Half::tell).collect();
+        Ok(Status { database: self.address.place.clone(), applied, pending, half_done, problems })
     }
 
     /// The connection, ready for transactions that change something.

@@ -8,11 +8,12 @@ use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use crate::check::Problem;
 use crate::files::FilesError;
 use crate::lock::LockError;
+use crate::outside::{Direction, HalfDone};
 use crate::progress::Ran;
 use crate::session::Session;
 use crate::text::{lines, printable};
 
-/// Why a script failed. Its transaction was rolled back: nothing of it is left.
+/// Why a script failed. Inside of a transaction nothing of it is left.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
     /// PostgreSQL refused a statement.
@@ -53,6 +54,32 @@ pub enum ScriptError {
         line: Option<usize>,
         /// The limit.
         after: Duration,
+    },
+    /// Work that blocks nobody waited too long for others.
+    #[error(
+        "{}: it waited over {} s in all for others, and was cancelled; {}", place(.file, *.line), after.as_secs(), blocked(.by)
+    )]
+    LockBudget {
+        /// The script.
+        file: String,
+        /// The statement's line.
+        line: Option<usize>,
+        /// The budget (`concurrent_budget`).
+        after: Duration,
+        /// Who was in its way when it was last looked at.
+        by: Vec<Session>,
+    },
+    /// A statement was done, and its index is invalid.
+    #[error(
+        "{file}:{line}: the index {index} is invalid, although the statement says that all is well"
+    )]
+    InvalidIndex {
+        /// The script.
+        file: String,
+        /// The statement's line.
+        line: usize,
+        /// The index.
+        index: String,
     },
     /// The script ended its own transaction in a way that could not be seen beforehand.
     #[error(
@@ -147,6 +174,78 @@ pub enum Failure {
         /// What ended the last attempt.
         last: Box<Failure>,
     },
+    /// A script failed that runs outside of a transaction. What was done before stays done.
+    #[error("{}", half_failed(.id, *.direction, source, *.done, *.of, .remains))]
+    Outside {
+        /// Which migration.
+        id: MigrationId,
+        /// Which of its scripts.
+        direction: Direction,
+        /// How many of its statements are done.
+        done: usize,
+        /// How many there are.
+        of: usize,
+        /// What the failed statement left that could not be cleared away now. The next run does.
+        remains: Vec<String>,
+        /// Why.
+        source: Box<ScriptError>,
+    },
+    /// The connection broke while a script ran outside of a transaction.
+    #[error(
+        "the connection to {database} broke at {file}:{line}, which runs outside of a transaction, so it is not known whether that \
+         was done: {reason}; run this again: it looks, and goes on from there"
+    )]
+    Interrupted {
+        /// Which migration.
+        id: MigrationId,
+        /// The script.
+        file: String,
+        /// The statement's line.
+        line: usize,
+        /// Host, port and database.
+        database: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// A statement was running when the last run died, and nothing shows whether it was done. Nothing was touched.
+    #[error(
+        "{file}:{line}: statement {statement} of {id} was running when the last run died, and it cannot be seen whether it was done: \
+         look, and then say `migrate resolve V{:04} --statement {statement} --done`, or `--again` to run it again", id.version
+    )]
+    Doubt {
+        /// Which migration.
+        id: MigrationId,
+        /// The script.
+        file: String,
+        /// The statement's line.
+        line: usize,
+        /// Its number, from 1.
+        statement: usize,
+    },
+    /// A migration is half done and must be brought to an end first. Nothing was touched.
+    #[error("{0}; nothing was touched")]
+    HalfDone(HalfDone),
+    /// A migration is half done, and a statement that was begun is not what it was. Nothing was touched.
+    #[error(
+        "{half}; but statement {statement} of its file, which ran already, has changed: put it back as it was (what comes after may be \
+         mended); nothing was touched"
+    )]
+    ChangedHalf {
+        /// What is half done.
+        half: HalfDone,
+        /// The statement's number, from 1.
+        statement: usize,
+    },
+    /// There is nothing to say about that statement; nothing was touched.
+    #[error(
+        "statement {statement} of V{version:04} is not in doubt: `migrate status` shows what is half done"
+    )]
+    NotInDoubt {
+        /// The migration's number.
+        version: i32,
+        /// The statement's number, from 1.
+        statement: usize,
+    },
     /// The connection broke while a transaction was being committed.
     #[error(
         "the connection to {database} broke while {id} was being committed, so it is not known whether it was: {reason}; \
@@ -188,13 +287,20 @@ impl Failure {
             | Self::Files(_)
             | Self::NoSuchVersion { .. }
             | Self::TooManySteps { .. }
+            | Self::HalfDone(_)
+            | Self::ChangedHalf { .. }
+            | Self::NotInDoubt { .. }
             | Self::NoRollback { .. } => Exit::Usage,
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Lock(LockError::Pooled) => Exit::Usage,
             Self::Script { .. } | Self::Raced { .. } | Self::Database { .. } => Exit::Failed,
             Self::Lock(LockError::Database(_)) => Exit::Failed,
             Self::GaveUp { last, .. } => last.exit(),
-            Self::InDoubt { .. } => Exit::Stuck,
+            Self::Outside { done: 0, remains, .. } if remains.is_empty() => Exit::Failed,
+            Self::InDoubt { .. }
+            | Self::Outside { .. }
+            | Self::Interrupted { .. }
+            | Self::Doubt { .. } => Exit::Stuck,
         }
     }
 
@@ -203,6 +309,37 @@ impl Failure {
         let code = code.map(|code| code.into_owned());
         Self::Database { database: database.to_owned(), reason: reason(error), code }
     }
+}
+
+fn half_failed(
+    id: &MigrationId,
+    direction: Direction,
+    source: &ScriptError,
+    done: usize,
+    of: usize,
+    remains: &[String],
+) -> String {
+    let left = match remains {
+        [] => String::new(),
+        remains => format!("; left is {}, which the next run clears away", remains.join(", ")),
+    };
+    let back = format!("`migrate rollback --to V{:04}`", id.version - 1);
+    let (what, next) = match direction {
+        Direction::Up => (
+            "",
+            format!(
+                "`migrate` goes on with the first statement that is not done, {back} takes it back"
+            ),
+        ),
+        Direction::Rollback => (
+            "the rollback of ",
+            format!("{back} goes on with the first statement that is not done"),
+        ),
+    };
+    format!(
+        "{what}{id} failed outside of a transaction: {source}; {done} of its {of} statements are done and stay so{left}; mend what is in its \
+         way, and then {next}"
+    )
 }
 
 /// Why applying stopped. What ran before stays applied.
@@ -259,6 +396,16 @@ pub(crate) fn reason(error: &sqlx::Error) -> String {
             format!("{} ({})", text.join("; "), error.code())
         }
         other => printable(&other.to_string()),
+    }
+}
+
+/// Whether the connection is gone, by its error: the server ends a session with an error of its own.
+pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        _ => true,
     }
 }
 

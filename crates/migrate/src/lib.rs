@@ -50,6 +50,7 @@ pub use history::{Action, Applied, Execution};
 pub use lint::{Allowed, Known, Level, Lint, LintSettings, lint};
 pub use lock::LockError;
 pub use new::{NewError, NewMigration};
+pub use outside::{Direction, HalfDone, Resolution};
 pub use progress::{Progress, Ran};
 pub use rollback::{Refused, RolledBack, To};
 pub use session::Session;

@@ -63,6 +63,33 @@ pub enum Progress {
         /// Which migration.
         id: MigrationId,
     },
+    /// A statement of a script that runs outside of a transaction begins.
+    Statement {
+        /// Which migration.
+        id: MigrationId,
+        /// Its number, from 1.
+        number: usize,
+        /// How many there are.
+        of: usize,
+        /// Its line.
+        line: usize,
+    },
+    /// What an earlier attempt left half done was cleared away.
+    Cleaned {
+        /// Which migration.
+        id: MigrationId,
+        /// What it was.
+        what: String,
+    },
+    /// A statement whose end nobody had seen turned out to be done.
+    FoundDone {
+        /// Which migration.
+        id: MigrationId,
+        /// Its number, from 1.
+        number: usize,
+        /// Its line.
+        line: usize,
+    },
     /// A script waits for locks of others.
     Blocked {
         /// Which migration.
@@ -147,6 +174,13 @@ impl fmt::Display for Progress {
             }
             Self::Applying { id, number, of } => write!(f, "applying {id} ({number} of {of})"),
             Self::RollingBack { id } => write!(f, "rolling back {id}"),
+            Self::Statement { id, number, of, line } => {
+                write!(f, "{id}: statement {number} of {of}, line {line}")
+            }
+            Self::Cleaned { id, what } => write!(f, "{id}: cleared away {what}"),
+            Self::FoundDone { id, number, line } => {
+                write!(f, "{id}: statement {number}, line {line}, is done already")
+            }
             Self::Blocked { id, by } => {
                 let by: Vec<String> = by.iter().map(ToString::to_string).collect();
                 write!(f, "{id} waits for a lock that is held by {}", by.join(", "))

@@ -79,6 +79,11 @@ fn passes(failure: &Failure) -> bool {
     let code = match failure {
         Failure::Script { source: ScriptError::LockTimeout { .. }, .. } => return true,
         Failure::Raced { .. } => return true,
+        Failure::Outside { source, .. } => match &**source {
+            ScriptError::LockTimeout { .. } => return true,
+            ScriptError::Sql { code, .. } => code,
+            _ => return false,
+        },
         Failure::Script { source: ScriptError::Sql { code, .. }, .. } => code,
         Failure::Database { code: Some(code), .. } => code,
         _ => return false,

@@ -1,8 +1,9 @@
 //! Rolling back, newest first, each migration in one transaction, with the script that the database keeps.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use liftlock_model::MigrationId;
+use liftlock_model::{MigrationChecksum, MigrationId};
 use serde::Serialize;
 
 use crate::apply::{finish, settle};
@@ -13,6 +14,9 @@ use crate::files::Script;
 use crate::history::{self, Action, Applied, Entry};
 use crate::lock;
 use crate::loss;
+use crate::outside::half::Half;
+use crate::outside::run::{self, Begin};
+use crate::outside::{self, Direction};
 use crate::progress::{On, Progress, Ran};
 use crate::refinery;
 use crate::retry::Attempts;
@@ -38,8 +42,11 @@ pub struct Refused {
 
 /// A migration to roll back.
 struct Back {
-    applied: Applied,
+    id: MigrationId,
     script: Script,
+    checksum: MigrationChecksum,
+    /// What an earlier run left half done of it.
+    half: Option<Half>,
 }
 
 /// How far to roll back.
@@ -117,24 +124,37 @@ impl Database {
 /// What is to be rolled back, newest first.
 async fn find(bench: &mut Workbench<'_>, to: To) -> Result<Vec<Back>, Failure> {
     let applied = history::applied(bench.connection).await.map_err(|error| bench.failed(&error))?;
-    let count = how_many(&applied, to)?;
-    applied.into_iter().rev().take(count).map(Back::of).collect()
+    let halves = outside::halves(bench.connection).await.map_err(|error| bench.failed(&error))?;
+    // What was only begun is not applied, and all the same there is something to take back.
+    let begun = halves.keys().copied().filter(|v| applied.iter().all(|one| one.version != *v));
+    let mut versions: Vec<i32> = applied.iter().map(|one| one.version).chain(begun).collect();
+    versions.sort_unstable();
+    let count = how_many(&versions, to)?;
+    let back = |version: i32| {
+        let half = halves.get(&version).cloned();
+        match applied.iter().find(|one| one.version == version) {
+            Some(one) => Back::of(one, half).map(Some),
+            None => Ok(half.map(Back::of_half)),
+        }
+    };
+    let newest_first = versions.into_iter().rev().take(count);
+    newest_first.filter_map(|version| back(version).transpose()).collect()
 }
 
-/// How many of those that are applied are to be rolled back.
-fn how_many(applied: &[Applied], to: To) -> Result<usize, Failure> {
+/// How many of these, which are in order, are to be rolled back.
+fn how_many(versions: &[i32], to: To) -> Result<usize, Failure> {
     match to {
         To::Version(to) => {
-            let latest = applied.last().map_or(0, |one| one.version);
+            let latest = versions.last().copied().unwrap_or(0);
             if to < 0 || (to > latest && latest > 0) {
                 return Err(Failure::NoSuchVersion { wanted: to, latest });
             }
-            Ok(applied.iter().filter(|one| one.version > to).count())
+            Ok(versions.iter().filter(|version| **version > to).count())
         }
         To::Steps(steps) => {
             let count = usize::try_from(steps).unwrap_or(usize::MAX);
-            if count > applied.len() {
-                return Err(Failure::TooManySteps { steps, applied: applied.len() });
+            if count > versions.len() {
+                return Err(Failure::TooManySteps { steps, applied: versions.len() });
             }
             Ok(count)
         }
@@ -142,12 +162,26 @@ fn how_many(applied: &[Applied], to: To) -> Result<usize, Failure> {
 }
 
 impl Back {
-    fn of(applied: Applied) -> Result<Self, Failure> {
-        let Some(sql) = applied.rollback_sql.clone() else {
-            return Err(Failure::NoRollback { id: applied.id() });
-        };
-        let script = Script::kept(format!("{}.rollback.sql", applied.id()), sql);
-        Ok(Self { applied, script })
+    fn of(applied: &Applied, half: Option<Half>) -> Result<Self, Failure> {
+        let id = applied.id();
+        let kept = applied.rollback_sql.clone().zip(applied.checksum.clone());
+        let Some((sql, checksum)) = kept else { return Err(Failure::NoRollback { id }) };
+        let script = Script::kept(format!("{id}.rollback.sql"), sql);
+        Ok(Self { id, script, checksum, half })
+    }
+
+    fn of_half(half: Half) -> Self {
+        let id = half.id.clone();
+        let script = Script::kept(format!("{id}.rollback.sql"), half.rollback_sql.clone());
+        Self { id, script, checksum: half.checksum.clone(), half: Some(half) }
+    }
+
+    /// What can be tried in a transaction, to see what it would lose.
+    fn inside(&self) -> Option<Cow<'_, Script>> {
+        if self.script.directives.no_transaction {
+            return run::inside_only(&self.script, self.half.as_ref()).map(Cow::Owned);
+        }
+        Some(Cow::Borrowed(&self.script))
     }
 
     fn entry<'a>(
@@ -157,11 +191,10 @@ impl Back {
         duration: Duration,
         attempts: u32,
     ) -> Entry<'a> {
-        let kept = self.applied.checksum.clone();
         Entry {
             action,
             id,
-            checksum: kept.expect("a rollback script is kept with its checksum"),
+            checksum: self.checksum.clone(),
             rollback_sql: &self.script.sql,
             duration,
             statements: Some(self.script.statements.len()),
@@ -184,8 +217,14 @@ async fn rollback_locked(
         ready_tables(bench, on).await?;
     }
     for back in todo {
-        on(&Progress::RollingBack { id: back.applied.id() });
-        match rollback_one(bench, &back, accept_data_loss, on).await? {
+        on(&Progress::RollingBack { id: back.id.clone() });
+        let one = if back.script.directives.no_transaction {
+            let one = rollback_outside(bench, &back, accept_data_loss, on).await;
+            settle(bench, one).await?
+        } else {
+            rollback_one(bench, &back, accept_data_loss, on).await?
+        };
+        match one {
             Ok(ran) => {
                 on(&Progress::RolledBack { ran: ran.clone() });
                 done.ran.push(ran);
@@ -220,7 +259,7 @@ async fn try_ready_tables(bench: &mut Workbench<'_>, nothing: &MigrationId) -> R
 
 async fn try_locked(bench: &mut Workbench<'_>, to: i32) -> Result<Option<Refused>, Failure> {
     let todo = find(bench, to.into()).await?;
-    let newest = todo.first().map(|back| back.applied.id());
+    let newest = todo.first().map(|back| back.id.clone());
     let id = newest.unwrap_or_else(|| MigrationId { version: 0, name: "nothing".into() });
     let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
     loop {
@@ -236,8 +275,9 @@ async fn try_locked(bench: &mut Workbench<'_>, to: i32) -> Result<Option<Refused
 async fn try_whole(bench: &mut Workbench<'_>, todo: &[Back]) -> Result<Option<Refused>, Failure> {
     let transaction = bench.begin().await?;
     for back in todo {
-        let id = back.applied.id();
-        let losses = run_without_loss(bench, &transaction, &id, &back.script, &mut |_| {}).await?;
+        let Some(script) = back.inside() else { continue };
+        let id = back.id.clone();
+        let losses = run_without_loss(bench, &transaction, &id, &script, &mut |_| {}).await?;
         if !losses.is_empty() {
             return Ok(Some(Refused { id, losses }));
         }
@@ -252,7 +292,7 @@ async fn rollback_one(
     accept_data_loss: bool,
     on: On<'_>,
 ) -> Result<Result<Ran, Refused>, Failure> {
-    let (id, start) = (back.applied.id(), Instant::now());
+    let (id, start) = (back.id.clone(), Instant::now());
     let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
     loop {
         let tried = try_one(bench, back, accept_data_loss, attempts.number(), on).await;
@@ -279,7 +319,7 @@ async fn try_one(
     attempt: u32,
     on: On<'_>,
 ) -> Result<Result<Ran, Refused>, Failure> {
-    let id = back.applied.id();
+    let id = back.id.clone();
     let transaction = bench.begin().await?;
     if accept_data_loss {
         bench.run(&transaction, &id, &back.script, on).await?;
@@ -292,6 +332,9 @@ async fn try_one(
     let duration = transaction.start.elapsed();
     let entry = back.entry(&id, Action::Rollback, duration, attempt);
     record(bench, &entry).await.map_err(|error| bench.failed(&error))?;
+    if back.half.is_some() {
+        outside::forget(bench, &back.id, &back.checksum).await?;
+    }
     bench.commit(&id, &back.script.file).await?;
     Ok(Ok(Ran {
         id,
@@ -347,6 +390,41 @@ async fn scout(
     bench.execute("rollback to savepoint liftlock_look; set local row_security = off").await?;
     let changes = Changes::between(&before, &after);
     Ok((before, changes))
+}
+
+/// Rolls back with a script that runs outside of a transaction. What of it can be tried in one is tried first, and taken back, to see
+/// what it would lose.
+async fn rollback_outside(
+    bench: &mut Workbench<'_>,
+    back: &Back,
+    accept_data_loss: bool,
+    on: On<'_>,
+) -> Result<Result<Ran, Refused>, Failure> {
+    let id = &back.id;
+    if let Some(script) = back.inside().filter(|_| !accept_data_loss) {
+        let transaction = bench.begin().await?;
+        let losses = run_without_loss(bench, &transaction, id, &script, on).await?;
+        if !losses.is_empty() {
+            return Ok(Err(Refused { id: id.clone(), losses }));
+        }
+        bench.abort().await;
+    }
+    let begin = Begin {
+        id,
+        direction: Direction::Rollback,
+        checksum: &back.checksum,
+        script: &back.script,
+        rollback_sql: &back.script.sql,
+        half: back.half.as_ref(),
+    };
+    let executed = run::execute(bench, &begin, on).await?;
+    let transaction = bench.begin().await?;
+    let entry = back.entry(id, Action::Rollback, executed.since.elapsed(), 1);
+    let recorded = record(bench, &entry).await;
+    recorded.map_err(|error| bench.failed(&error))?;
+    let ran = executed.ran(&begin, &transaction, 1);
+    executed.commit(bench, &begin).await?;
+    Ok(Ok(ran))
 }
 
 async fn record(bench: &mut Workbench<'_>, entry: &Entry<'_>) -> Result<(), sqlx::Error> {

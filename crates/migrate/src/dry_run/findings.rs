@@ -69,6 +69,7 @@ fn help(finding: Finding, help: impl Into<Option<&'static str>>) -> Finding {
 fn at_failure<'a>(script: &'a Script, failure: &Failure) -> At<'a> {
     let line = match failure {
         Failure::Script { source, .. } => source.line(),
+        Failure::Outside { source, .. } => source.line(),
         _ => None,
     };
     let statement =
@@ -80,11 +81,13 @@ fn at_failure<'a>(script: &'a Script, failure: &Failure) -> At<'a> {
 pub(super) fn failed(migration: &Migration, failure: &Failure) -> Finding {
     let verify = migration.verify.as_ref().filter(|verify| match failure {
         Failure::Script { source, .. } => source.file() == verify.file,
+        Failure::Outside { source, .. } => source.file() == verify.file,
         _ => false,
     });
     let at = at_failure(verify.unwrap_or(&migration.up), failure);
     let line = match failure {
         Failure::Script { source, .. } => source.line(),
+        Failure::Outside { source, .. } => source.line(),
         _ => None,
     };
     let finding = at.find(FAILS, Severity::Error, failure.to_string());
@@ -255,6 +258,8 @@ impl ScriptError {
             Self::Sql { file, .. }
             | Self::LockTimeout { file, .. }
             | Self::StatementTimeout { file, .. }
+            | Self::LockBudget { file, .. }
+            | Self::InvalidIndex { file, .. }
             | Self::EndedTransaction { file }
             | Self::Verify { file, .. } => file,
         }
@@ -264,7 +269,9 @@ impl ScriptError {
         match self {
             Self::Sql { line, .. }
             | Self::LockTimeout { line, .. }
-            | Self::StatementTimeout { line, .. } => *line,
+            | Self::StatementTimeout { line, .. }
+            | Self::LockBudget { line, .. } => *line,
+            Self::InvalidIndex { line, .. } => Some(*line),
             Self::EndedTransaction { .. } | Self::Verify { .. } => None,
         }
     }

@@ -140,9 +140,13 @@ impl<'a> Entry<'a> {
 }
 
 /// SQLSTATE and text of a failure, without what may be data: the history is kept for long and read by many.
-fn fit_to_keep(failure: &Failure) -> (String, String) {
+pub(crate) fn fit_to_keep(failure: &Failure) -> (String, String) {
     let (code, text) = match failure {
         Failure::GaveUp { last, .. } => return fit_to_keep(last),
+        Failure::Outside { id, source, .. } => {
+            let (id, source) = (id.clone(), (**source).clone());
+            return fit_to_keep(&Failure::Script { id, source });
+        }
         Failure::Script { source: ScriptError::Sql { file, line, code, message }, .. } => {
             let place = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
             (code.clone(), format!("{place}: {}", without_data(code, message)))

@@ -21,7 +21,7 @@ pub(crate) async fn record(
     failure: &Failure,
     on: On<'_>,
 ) {
-    if matches!(failure, Failure::InDoubt { .. } | Failure::Lock(_)) {
+    if matches!(failure, Failure::InDoubt { .. } | Failure::Interrupted { .. } | Failure::Lock(_)) {
         return;
     }
     let id = entry.id;

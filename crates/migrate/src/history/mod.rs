@@ -17,7 +17,7 @@ use sqlx::{PgConnection, Row as _};
 use crate::refinery;
 
 pub use entry::Action;
-pub(crate) use entry::Entry;
+pub(crate) use entry::{Entry, fit_to_keep};
 pub(crate) use failed::record as record_failure;
 pub use log::Execution;
 pub(crate) use log::read as log;

@@ -32,6 +32,24 @@ pub(crate) fn needs_no_transaction(statement: &Statement) -> Option<&'static str
     })
 }
 
+/// Whether a script that runs outside of a transaction gives this statement none of its own: it takes none, or it may end it
+/// (a procedure, or a `DO` block, that commits).
+pub(crate) fn runs_outside(statement: &Statement, sql: &str) -> bool {
+    needs_no_transaction(statement).is_some() || may_commit(statement, sql)
+}
+
+fn may_commit(statement: &Statement, sql: &str) -> bool {
+    match statement.opening.split(' ').next() {
+        Some("call") => true,
+        Some("do") => {
+            let text = sql[statement.range.clone()].to_lowercase();
+            let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            words.any(|word| matches!(word, "commit" | "rollback" | "call"))
+        }
+        _ => false,
+    }
+}
+
 /// Statements that the migration's scripts run in a transaction, and that PostgreSQL would not take there.
 pub(crate) fn problems(migration: &Migration) -> Vec<FileProblem> {
     let scripts = [Some(&migration.up), Some(&migration.rollback), migration.verify.as_ref()];
@@ -129,5 +147,15 @@ mod tests {
         ] {
             assert_eq!(name(sql), None, "{sql}");
         }
+    }
+
+    #[test]
+    fn what_may_commit_by_itself_gets_no_transaction() {
+        let outside = |sql: &str| runs_outside(&inspect(sql).statements[0], sql);
+        assert!(outside("call p()"));
+        assert!(outside("do $$ begin loop update t set a = 1; COMMIT; end loop; end $$"));
+        assert!(!outside("do $$ begin perform 1; end $$"));
+        assert!(!outside("update t set a = 'commit'"));
+        assert!(outside("vacuum"));
     }
 }

@@ -14,6 +14,7 @@ use crate::commands::baseline::Baseline;
 use crate::commands::check::Check;
 use crate::commands::fleet::Fleet;
 use crate::commands::new::New;
+use crate::commands::resolve::Resolve;
 use crate::commands::restore::Restore;
 use crate::commands::rollback::Rollback;
 use crate::commands::snapshot::Snapshot;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Applies what is pending to many databases: a canary, then waves
     Fleet(Fleet),
+    /// Says what became of a statement that ran outside of a transaction when its run died, and that nothing shows
+    Resolve(Resolve),
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +78,12 @@ pub(crate) struct Options {
     /// How long a statement may run
     #[arg(long, global = true, default_value = "5m", value_name = "TIME", value_parser = duration)]
     statement_timeout: Duration,
+    /// How long CREATE INDEX CONCURRENTLY and its kin may wait for other sessions in all
+    #[arg(long, global = true, default_value = "30m", value_name = "TIME", value_parser = duration)]
+    concurrent_budget: Duration,
+    /// After how long to say, once, that a migration is still running
+    #[arg(long, global = true, default_value = "5m", value_name = "TIME", value_parser = duration)]
+    alert_after: Duration,
     /// How long to wait for another run on the same database
     #[arg(long, global = true, default_value = "1m", value_name = "TIME", value_parser = duration)]
     wait: Duration,
@@ -106,6 +115,8 @@ impl Options {
             lock_retry_budget: self.lock_retry_budget,
             statement_timeout: self.statement_timeout,
             wait: self.wait,
+            concurrent_budget: self.concurrent_budget,
+            alert_after: self.alert_after,
             ..Settings::new(Actor::new(&actor))
         }
     }

@@ -102,6 +102,7 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
         Some(Command::Snapshot(ask)) => commands::snapshot::run(&options, &ask).await,
         Some(Command::Restore(ask)) => commands::restore::run(&options, &ask).await,
         Some(Command::Fleet(ask)) => commands::fleet::run(&options, &ask).await,
+        Some(Command::Resolve(ask)) => commands::resolve::run(&options, &ask).await,
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) async fn run(options: &Options, ask: &Status) -> Result<End, Failed> 
     let mut database = connect(options).await?;
     let failed = |error| Failed::ended(error, Exit::Failed);
     let status = database.status(&migrations).await.map_err(failed)?;
-    let exit = if status.problems.is_empty() { Exit::Done } else { Exit::Failed };
+    let fine = status.problems.is_empty() && status.half_done.is_empty();
+    let exit = if fine { Exit::Done } else { Exit::Failed };
     let mut json = json!(status);
     let mut lines = lines(&status);
     if ask.history {
@@ -37,6 +38,7 @@ fn lines(status: &Standing) -> Vec<String> {
     let mut lines = vec![status.database.clone()];
     lines.extend(status.applied.iter().map(applied));
     lines.extend(status.pending.iter().map(|one| format!("  pending  {one}")));
+    lines.extend(status.half_done.iter().map(|half| format!("  HALF DONE  {half}")));
     lines.extend(status.problems.iter().map(|problem| format!("  PROBLEM  {problem}")));
     lines
 }
