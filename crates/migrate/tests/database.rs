@@ -13,6 +13,8 @@ mod apply;
 mod baseline;
 #[path = "database/by_hand.rs"]
 mod by_hand;
+#[path = "database/chaos.rs"]
+mod chaos;
 #[path = "database/connect.rs"]
 mod connect;
 #[path = "database/dry_run.rs"]

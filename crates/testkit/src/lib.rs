@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+pub mod fault_proxy;
 pub mod moto;
 pub mod postgres;
 pub mod requirement;
 pub mod terraform;
 pub mod venv;
 
+pub use fault_proxy::{Fault, FaultProxy, Way};
 pub use moto::{Aws, Moto, MotoOptions};
 pub use postgres::TestDatabase;
 pub use terraform::TerraformHome;
