@@ -45,8 +45,9 @@ const RELATIONS: &str = "
     where c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relpersistence <> 't'
       and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
       and c.relname <> 'refinery_schema_history' and c.relname not like 'liftlock\\_schema\\_%'
-      and not exists (select from pg_catalog.pg_depend d where d.objid = c.oid and d.classid = 'pg_catalog.pg_class'::regclass
-          and (d.deptype = 'e' or (c.relkind = 'S' and d.deptype in ('a', 'i'))))";
+      and c.oid not in (select objid from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and deptype = 'e')
+      and not (c.relkind = 'S' and c.oid in (
+          select objid from pg_catalog.pg_depend where classid = 'pg_catalog.pg_class'::regclass and deptype in ('a', 'i')))";
 const COLUMNS: &str = "
     select a.attrelid::int8 as oid, a.attnum as number, pg_catalog.quote_ident(a.attname) as name,
            pg_catalog.format_type(a.atttypid, a.atttypmod) as kind, a.attnotnull,
@@ -62,8 +63,7 @@ const FUNCTIONS: &str = "
            coalesce(pg_catalog.pg_get_function_result(p.oid), '') as result
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     where p.oid >= 16384 and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype) and n.nspname not like 'pg_temp%'
-      and not exists (select from pg_catalog.pg_depend d where d.objid = p.oid
-          and d.classid = 'pg_catalog.pg_proc'::regclass and d.deptype = 'e')";
+      and p.oid not in (select objid from pg_catalog.pg_depend where classid = 'pg_catalog.pg_proc'::regclass and deptype = 'e')";
 const ENUMS: &str = "
     select t.oid::int8 as oid, pg_catalog.format('%I.%I', n.nspname, t.typname) as name, e.enumlabel::text as label
     from pg_catalog.pg_enum e join pg_catalog.pg_type t on t.oid = e.enumtypid

@@ -1,8 +1,12 @@
-//! The rows that a copy does have: the history of migrations.
+//! What a copy does have beside its schema: the history of migrations, and statistics on its own catalogs.
 
 use futures_util::TryStreamExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+
+/// Without them, what reads a catalog of many tables that was filled a moment ago is planned for a few.
+const ANALYZE: &str = "analyze pg_catalog.pg_class, pg_catalog.pg_attribute, pg_catalog.pg_attrdef, pg_catalog.pg_constraint,
+    pg_catalog.pg_depend, pg_catalog.pg_index, pg_catalog.pg_proc, pg_catalog.pg_sequence, pg_catalog.pg_trigger, pg_catalog.pg_type";
 
 /// Copies the rows of the history tables, as far as they are there, and sets what numbers them.
 pub(super) async fn copy(from: &mut PgConnection, to: &SecretString) -> Result<(), sqlx::Error> {
@@ -12,10 +16,8 @@ pub(super) async fn copy(from: &mut PgConnection, to: &SecretString) -> Result<(
              'liftlock\\_schema\\_%')",
     );
     let tables = tables.fetch_all(&mut *from).await?;
-    if tables.is_empty() {
-        return Ok(());
-    }
     let mut connection = PgConnection::connect(to.expose_secret()).await?;
+    sqlx::raw_sql(ANALYZE).execute(&mut connection).await?;
     for table in tables {
         copy_table(from, &mut connection, table.try_get("name")?).await?;
     }
