@@ -273,11 +273,7 @@ impl Lexer<'_> {
                 c if c == quote && self.next_is(quote) => {
                     self.next();
                 }
-                c if c == quote => {
-                    if !(backslash && self.continued()) {
-                        return Ok(Token::Quoted);
-                    }
-                }
+                c if c == quote && !(backslash && self.continued()) => return Ok(Token::Quoted),
                 _ => {}
             }
         }
