@@ -153,6 +153,15 @@ pub enum Failure {
         /// Which migration.
         id: MigrationId,
     },
+    /// Rollback scripts were changed after their migrations were applied, and nobody has tried them; nothing was touched.
+    #[error(
+        "{} changed after its migration was applied, and nobody has tried it since: `migrate prove` tries it; \
+         `--accept-unproven` runs it untried", .scripts.join(", ")
+    )]
+    Unproven {
+        /// The scripts.
+        scripts: Vec<String>,
+    },
     /// Another run has the database, or the lock is not kept.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -291,6 +300,7 @@ impl Failure {
             | Self::ChangedHalf { .. }
             | Self::NotInDoubt { .. }
             | Self::NoRollback { .. } => Exit::Usage,
+            Self::Unproven { .. } => Exit::Refused,
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Lock(LockError::Pooled) => Exit::Usage,
             Self::Script { .. } | Self::Raced { .. } | Self::Database { .. } => Exit::Failed,

@@ -11,7 +11,7 @@ use crate::catalog::{self, Catalog, Changes};
 use crate::database::Database;
 use crate::failure::{Failure, RollbackError};
 use crate::files::Script;
-use crate::history::{self, Action, Applied, Entry};
+use crate::history::{self, Action, Applied, Entry, RollbackProof};
 use crate::lock;
 use crate::loss;
 use crate::outside::half::Half;
@@ -137,7 +137,14 @@ async fn find(bench: &mut Workbench<'_>, to: To) -> Result<Vec<Back>, Failure> {
             None => Ok(half.map(Back::of_half)),
         }
     };
-    let newest_first = versions.into_iter().rev().take(count);
+    let newest_first = versions.iter().copied().rev().take(count);
+    let of_these = |one: &&Applied| versions.iter().rev().take(count).any(|v| *v == one.version);
+    let changed =
+        applied.iter().filter(of_these).filter(|one| one.rollback == RollbackProof::Changed);
+    let scripts: Vec<String> = changed.map(|one| format!("{}.rollback.sql", one.id())).collect();
+    if !scripts.is_empty() && !bench.settings.accept_unproven {
+        return Err(Failure::Unproven { scripts });
+    }
     newest_first.filter_map(|version| back(version).transpose()).collect()
 }
 

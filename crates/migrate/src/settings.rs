@@ -24,6 +24,8 @@ pub struct Settings {
     pub alert_after: Duration,
     /// How often a long migration gives a sign of life.
     pub progress_every: Duration,
+    /// Whether a rollback script that was changed since the migration was applied is run although nobody has tried it.
+    pub accept_unproven: bool,
     /// Who runs them; kept in the history.
     pub actor: Actor,
     /// The run that they belong to, if any; kept in the history.
@@ -44,6 +46,7 @@ impl Settings {
             concurrent_budget: Duration::from_secs(30 * 60),
             alert_after: Duration::from_secs(300),
             progress_every: Duration::from_secs(10),
+            accept_unproven: false,
             actor,
             run: None,
             reason: None,

@@ -35,6 +35,8 @@ mod locks;
 mod outside;
 #[path = "database/program.rs"]
 mod program;
+#[path = "database/prove.rs"]
+mod prove;
 #[path = "database/refinery.rs"]
 mod refinery;
 #[path = "database/restore.rs"]

@@ -28,6 +28,9 @@ pub enum Action {
     /// The rollback script was mended after the migration was applied.
     #[serde(rename = "replace rollback")]
     ReplaceRollback,
+    /// The rollback script was run on a copy of the schema, and takes the migration back.
+    #[serde(rename = "prove rollback")]
+    ProveRollback,
     /// A migration failed, and left nothing.
     #[serde(rename = "failed")]
     Failed,
@@ -37,11 +40,12 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Apply,
         Self::Rollback,
         Self::Adopt,
         Self::ReplaceRollback,
+        Self::ProveRollback,
         Self::Failed,
         Self::RollbackFailed,
     ];
@@ -53,6 +57,7 @@ impl Action {
             Self::Rollback => "rollback",
             Self::Adopt => "adopt",
             Self::ReplaceRollback => "replace rollback",
+            Self::ProveRollback => "prove rollback",
             Self::Failed => "failed",
             Self::RollbackFailed => "rollback failed",
         }

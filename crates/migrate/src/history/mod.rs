@@ -23,6 +23,18 @@ pub use log::Execution;
 pub(crate) use log::read as log;
 pub(crate) use table::make;
 
+/// What is known of an applied migration's rollback script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackProof {
+    /// It took the migration back on a copy of the schema.
+    Proven,
+    /// Nobody has tried it, as far as is on record.
+    Unproven,
+    /// It was changed after the migration was applied, and nobody has tried it since.
+    Changed,
+}
+
 /// A migration that a database has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Applied {
@@ -40,6 +52,8 @@ pub struct Applied {
     pub milliseconds: Option<u64>,
     /// How it came to be taken over from another tool, or why it was applied, where that is known.
     pub reason: Option<String>,
+    /// What is known of its rollback script.
+    pub rollback: RollbackProof,
     /// The checksums of its scripts; unknown as long as only refinery has seen it.
     pub checksum: Option<MigrationChecksum>,
     /// Its rollback script, as the database keeps it.
@@ -67,6 +81,7 @@ struct Kept {
     checksum: MigrationChecksum,
     rollback_sql: String,
     reason: Option<String>,
+    proof: RollbackProof,
     applied: Option<(Actor, Option<RunId>, u64)>,
 }
 
@@ -84,6 +99,7 @@ pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied
 fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<Applied, sqlx::Error> {
     let at = migration.applied_on().map_or(0, |time| time.unix_timestamp_nanos());
     let at = Timestamp::from_nanosecond(at).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let rollback = kept.as_ref().map_or(RollbackProof::Unproven, |kept| kept.proof);
     let (checksum, rollback_sql, reason, applied) = kept.map_or((None, None, None, None), |kept| {
         (Some(kept.checksum), Some(kept.rollback_sql), kept.reason, kept.applied)
     });
@@ -97,6 +113,7 @@ fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<App
         run,
         milliseconds,
         reason,
+        rollback,
         checksum,
         rollback_sql,
         refinery: migration.checksum(),
@@ -122,14 +139,16 @@ async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx
     for row in rows.fetch_all(connection).await? {
         let action: String = row.try_get("action")?;
         let version: i32 = row.try_get("version")?;
-        let applies = match Action::from_text(&action) {
+        let (applies, proof) = match Action::from_text(&action) {
             Some(Action::Rollback) => {
                 kept.remove(&version);
                 continue;
             }
             // What failed left nothing; what a newer Liftlock writes down is not for us.
             Some(Action::Failed | Action::RollbackFailed) | None => continue,
-            Some(action) => action == Action::Apply,
+            Some(Action::ReplaceRollback) => (false, RollbackProof::Changed),
+            Some(Action::ProveRollback) => (false, RollbackProof::Proven),
+            Some(action) => (action == Action::Apply, RollbackProof::Unproven),
         };
         let milliseconds = u64::try_from(row.try_get::<i64, _>("duration_ms")?).unwrap_or(0);
         let run = row.try_get::<Option<String>, _>("run")?.and_then(|run| run.parse().ok());
@@ -148,7 +167,7 @@ async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx
         };
         kept.insert(
             version,
-            Kept { checksum, rollback_sql: row.try_get("rollback_sql")?, reason, applied },
+            Kept { checksum, rollback_sql: row.try_get("rollback_sql")?, reason, proof, applied },
         );
     }
     Ok(kept)

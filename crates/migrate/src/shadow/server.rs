@@ -86,10 +86,13 @@ impl Drop for OnServer {
 
 /// Runs one statement although the session writes nothing by default.
 async fn writable(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
+    let was: String = sqlx::query_scalar("show default_transaction_read_only")
+        .fetch_one(&mut *connection)
+        .await?;
     let set = |value: &str| format!("set default_transaction_read_only = {value}");
     sqlx::raw_sql(AssertSqlSafe(set("off"))).execute(&mut *connection).await?;
     let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
-    sqlx::raw_sql(AssertSqlSafe(set("on"))).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(set(&was))).execute(connection).await?;
     done.map(drop)
 }
 

@@ -14,6 +14,7 @@ use crate::commands::baseline::Baseline;
 use crate::commands::check::Check;
 use crate::commands::fleet::Fleet;
 use crate::commands::new::New;
+use crate::commands::prove::Prove;
 use crate::commands::resolve::Resolve;
 use crate::commands::restore::Restore;
 use crate::commands::rollback::Rollback;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Rollback(Rollback),
     Snapshot(Snapshot),
     Restore(Restore),
+    /// Tries the rollback scripts of what is applied on a database of their own, and puts on record which are right
+    Prove(Prove),
     /// Applies what is pending to many databases: a canary, then waves
     Fleet(Fleet),
     /// Says what became of a statement that ran outside of a transaction when its run died, and that nothing shows

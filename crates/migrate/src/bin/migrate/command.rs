@@ -101,6 +101,7 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
         Some(Command::Rollback(ask)) => commands::rollback::run(&options, &ask).await,
         Some(Command::Snapshot(ask)) => commands::snapshot::run(&options, &ask).await,
         Some(Command::Restore(ask)) => commands::restore::run(&options, &ask).await,
+        Some(Command::Prove(ask)) => commands::prove::run(&options, &ask).await,
         Some(Command::Fleet(ask)) => commands::fleet::run(&options, &ask).await,
         Some(Command::Resolve(ask)) => commands::resolve::run(&options, &ask).await,
     }
@@ -113,17 +114,16 @@ pub(crate) fn read(options: &Options) -> Result<Migrations, Failed> {
 
 /// The database that the options name.
 pub(crate) async fn connect(options: &Options) -> Result<Database, Failed> {
-    connect_because(options, None).await
+    connect_with(options, options.settings()).await
 }
 
-/// The database that the options name, to do something for a reason, which its history keeps.
-pub(crate) async fn connect_because(
+/// The database that the options name, with settings of one command.
+pub(crate) async fn connect_with(
     options: &Options,
-    reason: Option<String>,
+    settings: Settings,
 ) -> Result<Database, Failed> {
     let url = secret::read(&options.database_url_env, options.env_file.as_deref())
         .map_err(Failed::usage)?;
-    let settings = Settings { reason, ..options.settings() };
     Database::connect(&url, settings).await.map_err(|error| {
         let exit = match error.kind() {
             ConnectErrorKind::Authentication => Exit::Authentication,

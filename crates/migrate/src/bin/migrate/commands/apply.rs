@@ -24,6 +24,9 @@ pub(crate) struct Apply {
     /// Also what is of the contract phase: no version that needs what it takes away is running any more
     #[arg(long)]
     contract: bool,
+    /// First does what --dry-run does, goes on only if there is nothing to mend, and keeps on record that the rollbacks are proven
+    #[arg(long, conflicts_with = "dry_run")]
+    prove: bool,
 }
 
 pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
@@ -41,8 +44,18 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
     };
     let waits = waits.filter(|first| ask.to.is_none_or(|to| to >= first.version));
     let to = waits.as_ref().map(|first| first.version - 1).or(ask.to);
+    let tried =
+        if ask.prove { Some(dry_run::tried(&mut database, &migrations).await?) } else { None };
+    if let Some(tried) = tried.as_ref().filter(|tried| tried.exit() != Exit::Done) {
+        let text = format!("{tried}\nnothing was applied");
+        return Ok(End { text, json: json!(tried), exit: tried.exit() });
+    }
     let ran = database.apply(&migrations, to, &mut tell).await;
     let ran = ran.map_err(|error| Failed::ended(&error, error.exit()))?;
+    if let Some(tried) = tried.filter(|_| !ran.is_empty()) {
+        let kept = database.keep_proofs(&migrations, &tried).await;
+        kept.map_err(|error| Failed::ended(&error, error.exit()))?;
+    }
     let mut text = match ran.len() {
         0 => format!("nothing to apply on {}", database.place()),
         count => format!("applied {count} on {}", database.place()),

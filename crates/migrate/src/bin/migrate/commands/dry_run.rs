@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use liftlock_migrate::{DryRun, markdown, sarif};
+use liftlock_migrate::{Database, DryRun, Migrations, markdown, sarif};
 use liftlock_model::Exit;
 use serde_json::json;
 
@@ -34,8 +34,7 @@ pub(crate) async fn run(options: &Options, reports: &Reports) -> Result<End, Fai
         Exit::Failed => Failed { exit: Exit::Usage, ..failed },
         _ => failed,
     })?;
-    let tried = database.dry_run(&migrations).await;
-    let tried = tried.map_err(|error| Failed::ended(&error, error.exit()))?;
+    let tried = tried(&mut database, &migrations).await?;
     write_reports(&tried, reports).map_err(Failed::usage)?;
     let text = match options.output {
         Output::Markdown => markdown(&tried, COMMENT),
@@ -43,6 +42,15 @@ pub(crate) async fn run(options: &Options, reports: &Reports) -> Result<End, Fai
     };
     let exit = if reports.strict { tried.exit_strict() } else { tried.exit() };
     Ok(End { text, exit, json: json!(tried) })
+}
+
+/// What a dry-run shows.
+pub(crate) async fn tried(
+    database: &mut Database,
+    migrations: &Migrations,
+) -> Result<DryRun, Failed> {
+    let tried = database.dry_run(migrations).await;
+    tried.map_err(|error| Failed::ended(&error, error.exit()))
 }
 
 fn write_reports(tried: &DryRun, reports: &Reports) -> Result<(), String> {

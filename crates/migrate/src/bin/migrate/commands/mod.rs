@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod dry_run;
 pub(crate) mod fleet;
 pub(crate) mod new;
+pub(crate) mod prove;
 pub(crate) mod resolve;
 pub(crate) mod restore;
 pub(crate) mod rollback;

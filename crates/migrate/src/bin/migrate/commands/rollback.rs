@@ -1,12 +1,12 @@
 //! `migrate rollback`.
 
 use clap::Args;
-use liftlock_migrate::{RolledBack, To};
+use liftlock_migrate::{RolledBack, Settings, To};
 use liftlock_model::Exit;
 use serde_json::json;
 
 use crate::arguments::{Options, version};
-use crate::command::{End, Failed, connect_because, tell};
+use crate::command::{End, Failed, connect_with, tell};
 
 /// What to roll back.
 #[derive(Debug, Args)]
@@ -23,10 +23,18 @@ pub(crate) struct Rollback {
     /// Also where that loses data
     #[arg(long)]
     accept_data_loss: bool,
+    /// Also with a rollback script that was changed since its migration was applied and that nobody has tried since
+    #[arg(long)]
+    accept_unproven: bool,
 }
 
 pub(crate) async fn run(options: &Options, ask: &Rollback) -> Result<End, Failed> {
-    let mut database = connect_because(options, ask.reason.clone()).await?;
+    let settings = Settings {
+        reason: ask.reason.clone(),
+        accept_unproven: ask.accept_unproven,
+        ..options.settings()
+    };
+    let mut database = connect_with(options, settings).await?;
     let to = match (ask.to, ask.steps) {
         (Some(version), _) => To::Version(version),
         (None, steps) => To::Steps(steps.unwrap_or_default()),
