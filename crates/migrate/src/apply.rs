@@ -229,7 +229,10 @@ async fn try_one(
     on: On<'_>,
 ) -> Result<Ran, Failure> {
     let transaction = bench.begin().await?;
-    bench.run(&transaction, &migration.id, &migration.up, on).await?;
+    bench.run_script(&transaction, &migration.id, &migration.up, on).await?;
+    if migration.verify.is_some() {
+        bench.after_script(&transaction, &migration.id, &migration.up).await?;
+    }
     if let Some(verify) = &migration.verify {
         bench.verify(&transaction, &migration.id, verify, on).await?;
     }
@@ -237,13 +240,12 @@ async fn try_one(
         id: migration.id.clone(),
         duration: transaction.start.elapsed(),
         verified: migration.verify.is_some(),
-        transaction: transaction.number,
+        transaction: transaction.number.clone(),
         statements: migration.up.statements.len(),
         attempts: attempt,
     };
-    let recorded = record(bench, migration, &ran).await;
-    recorded.map_err(|error| bench.failed(&error))?;
-    bench.commit(&migration.id, &migration.up.file).await?;
+    let records = records(bench, migration, &ran).map_err(|error| bench.failed(&error))?;
+    bench.finish(&transaction, &migration.id, &migration.up.file, &records).await?;
     Ok(Ran { duration: transaction.start.elapsed(), ..ran })
 }
 
@@ -315,9 +317,12 @@ async fn record(
     migration: &Migration,
     ran: &Ran,
 ) -> Result<(), sqlx::Error> {
-    refinery::record(bench.connection, migration.refinery()).await?;
-    Entry::of(migration, Action::Apply, ran.duration)
-        .ran(ran.statements, ran.attempts)
-        .write(bench.connection, bench.settings)
-        .await
+    let sql = records(bench, migration, ran)?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *bench.connection).await.map(drop)
+}
+
+/// The statements that put an applied migration on record.
+fn records(bench: &Workbench<'_>, migration: &Migration, ran: &Ran) -> Result<String, sqlx::Error> {
+    let ours = Entry::of(migration, Action::Apply, ran.duration).ran(ran.statements, ran.attempts);
+    Ok(format!("{}; {}", refinery::record(&migration.refinery())?, ours.sql(bench.settings)))
 }

@@ -215,7 +215,8 @@ async fn write(
 ) -> Result<(), sqlx::Error> {
     history::make(bench.connection).await?;
     for migration in wanted {
-        refinery::record(bench.connection, migration.refinery()).await?;
+        let sql = refinery::record(&migration.refinery())?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *bench.connection).await?;
         let entry = Entry::of(migration, Action::Adopt, Duration::ZERO);
         let entry = Entry { reason: Some(reason.to_owned()), ..entry };
         entry.write(bench.connection, bench.settings).await?;

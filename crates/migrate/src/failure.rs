@@ -419,10 +419,11 @@ pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What went wrong in a script, from the error of its one query, or of a statement of it that begins at this byte.
+/// What went wrong in a script, from the error of its one query, or of a statement of it that begins at this byte;
+/// `sql` is left out if it was another query.
 pub(crate) fn explain(
     file: &str,
-    sql: &str,
+    sql: Option<&str>,
     begin: Option<usize>,
     error: &sqlx::Error,
 ) -> ScriptError {
@@ -432,16 +433,17 @@ pub(crate) fn explain(
     };
     let database = database.downcast_ref::<PgDatabaseError>();
     let start = begin.unwrap_or(0);
-    let first_line = 1 + sql[..start].matches('\n').count();
+    let sql = sql.unwrap_or_default();
+    let first_line = 1 + sql[..start.min(sql.len())].matches('\n').count();
     let line = match database.position() {
-        Some(PgErrorPosition::Original(position)) => {
+        Some(PgErrorPosition::Original(position)) if !sql.is_empty() => {
             let before = sql[start..].chars().take(position.saturating_sub(1));
             Some(first_line + before.filter(|c| *c == '\n').count())
         }
         // Whatever it is about, it happened in the one statement.
         _ => begin.map(|_| first_line),
     };
-    if database.constraint() == Some(crate::transaction::GUARD) {
+    if database.message().contains(crate::transaction::GUARD) {
         return ScriptError::EndedTransaction { file };
     }
     ScriptError::Sql { file, line, code: database.code().to_owned(), message: reason(error) }

@@ -7,6 +7,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::text::quoted;
+
 /// The name that refinery gives its table.
 pub(crate) const TABLE: &str = "refinery_schema_history";
 
@@ -70,12 +72,9 @@ pub(crate) fn create_table() -> String {
     <Refinery<'_> as AsyncMigrate>::assert_migrations_table_query(TABLE)
 }
 
-/// Writes down that `migration` is applied, as refinery itself would.
-pub(crate) async fn record(
-    connection: &mut PgConnection,
-    migration: Migration,
-) -> Result<(), sqlx::Error> {
-    record_at(connection, &migration, OffsetDateTime::now_utc()).await
+/// The SQL that writes down that `migration` is applied, as refinery itself would.
+pub(crate) fn record(migration: &Migration) -> Result<String, sqlx::Error> {
+    record_sql(migration, OffsetDateTime::now_utc())
 }
 
 /// Writes down that `migration` was applied at that time.
@@ -84,15 +83,19 @@ pub(crate) async fn record_at(
     migration: &Migration,
     at: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
+    let sql = record_sql(migration, at)?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop)
+}
+
+fn record_sql(migration: &Migration, at: OffsetDateTime) -> Result<String, sqlx::Error> {
     let at = at.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    sqlx::query("insert into refinery_schema_history (version, name, applied_on, checksum) values ($1, $2, $3, $4)")
-        .bind(migration.version())
-        .bind(migration.name())
-        .bind(at)
-        .bind(migration.checksum().to_string())
-        .execute(connection)
-        .await
-        .map(drop)
+    Ok(format!(
+        "insert into {TABLE} (version, name, applied_on, checksum) values ({}, {}, {}, {})",
+        migration.version(),
+        quoted(migration.name()),
+        quoted(&at),
+        quoted(&migration.checksum().to_string())
+    ))
 }
 
 /// Takes note that a migration is no longer applied.

@@ -22,3 +22,19 @@ pub(crate) fn unlike() -> u32 {
     let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
     u32::try_from(hash >> 32).unwrap_or(0)
 }
+
+/// A string for SQL that means the same however the server is set to read strings.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_backslashes_do_not_end_a_string() {
+        assert_eq!(quoted(r"it's \'x"), r"E'it''s \\''x'");
+        assert_eq!(quoted(""), "E''");
+    }
+}

@@ -16,22 +16,19 @@ use crate::settings::Settings;
 use crate::text::printable;
 use crate::watch::{Running, watched};
 
-/// The constraint that fails when a script commits.
+/// What the error says that a script meets which ends its transaction.
 pub(crate) const GUARD: &str = "liftlock_one_transaction";
 /// What a script may take beyond what its statements may: the way there and back.
 const SLACK: Duration = Duration::from_secs(30);
+/// How many statements that take as long as they may a transaction may last.
+const MOST_STATEMENTS: u32 = 20;
 /// How long taking back may take once something has gone wrong.
 const ABORT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Prepares a session. Outside of our own transactions nothing can be written: what follows a `ROLLBACK` that slipped into
-/// a script fails. The table is this session's own: a script that commits finds two equal rows in it.
-pub(crate) const PREPARE_SESSION: &str = "
-    set default_transaction_read_only = off;
-    create temporary table if not exists liftlock_guard (
-        one integer, constraint liftlock_one_transaction unique (one) deferrable initially deferred
-    ) on commit delete rows;
-    set default_transaction_read_only = on;
-    set client_connection_check_interval = '1s'";
+/// What holds in a session. Outside of our own transactions nothing can be written: what follows a `ROLLBACK` that slipped
+/// into a script fails. Strings are read as `script.rs` reads them, whatever the database says.
+pub(crate) const PREPARE_SESSION: &str = "set default_transaction_read_only = on;
+    set standard_conforming_strings = on; set client_connection_check_interval = '1s'";
 
 /// The connection, what limits it, and who watches it.
 pub(crate) struct Workbench<'a> {
@@ -59,25 +56,45 @@ impl Workbench<'_> {
         done.map(drop).map_err(|error| self.failed(&error))
     }
 
-    /// Begins a transaction with its limits.
+    /// Begins a transaction with its limits and its guard: a cursor that outlives its transaction is run to its end when that
+    /// commits, and this one fails. So a commit that slipped into a script fails, and takes all back.
     pub(crate) async fn begin(&mut self) -> Result<Transaction, Failure> {
         let start = Instant::now();
-        let limits = limits(self.settings);
-        self.execute(format!(
-            "begin isolation level read committed read write; {limits};
-             insert into pg_temp.liftlock_guard values (1), (1)"
-        ))
-        .await?;
-        let number = sqlx::query_scalar("select pg_current_xact_id()::text");
-        let number =
-            number.fetch_one(&mut *self.connection).await.map_err(|error| self.failed(&error))?;
+        let sql = format!(
+            "begin isolation level read committed read write; {};
+             declare liftlock_guard no scroll cursor with hold for select {};
+             select pg_catalog.pg_current_xact_id()::pg_catalog.text",
+            self.limits(),
+            fails_when_run()
+        );
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *self.connection).await;
+        let number = rows
+            .and_then(|rows| rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0))
+            .map_err(|error| self.failed(&error))?;
         self.recorder.iter_mut().for_each(|recorder| recorder.begin());
         Ok(Transaction { number, start })
+    }
+
+    fn limits(&self) -> String {
+        limits(self.settings, self.connection.server_version_num())
     }
 
     /// Runs a script to its end, and looks whether the transaction is still ours after it. Gives the first row, as text, whose
     /// first column is a boolean and not true.
     pub(crate) async fn run(
+        &mut self,
+        transaction: &Transaction,
+        id: &MigrationId,
+        script: &Script,
+        on: On<'_>,
+    ) -> Result<Option<String>, Failure> {
+        let refusal = self.run_script(transaction, id, script, on).await?;
+        self.after_script(transaction, id, script).await?;
+        Ok(refusal)
+    }
+
+    /// Runs a script to its end. What it did to the session and to the transaction is for the caller to look at.
+    pub(crate) async fn run_script(
         &mut self,
         transaction: &Transaction,
         id: &MigrationId,
@@ -102,28 +119,36 @@ impl Workbench<'_> {
             let reason = format!("no answer within {} s while {id} ran", limit.as_secs());
             Failure::Database { database: self.place.to_owned(), reason, code: None }
         })?;
-        let refusal =
-            done.map_err(|error| script_error(self.explain(script, &error, seen.blockers)))?;
-        let still: Option<String> =
-            sqlx::query_scalar("select pg_current_xact_id_if_assigned()::text")
-                .fetch_one(&mut *self.connection)
-                .await
-                .map_err(|error| self.failed(&error))?;
-        if still.as_deref() != Some(transaction.number.as_str()) {
-            return Err(script_error(ScriptError::EndedTransaction { file: script.file.clone() }));
-        }
-        self.restore().await?;
-        Ok(refusal)
+        done.map_err(|error| script_error(self.explain(script, &error, seen.blockers)))
+    }
+
+    /// Takes back whatever a script set for its session, and fails if the transaction is not ours any more.
+    pub(crate) async fn after_script(
+        &mut self,
+        transaction: &Transaction,
+        id: &MigrationId,
+        script: &Script,
+    ) -> Result<(), Failure> {
+        let sql = self.restore_and_check(transaction);
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *self.connection).await;
+        done.map(drop).map_err(|error| self.explain_end(id, &script.file, &error))
+    }
+
+    fn restore_and_check(&self, transaction: &Transaction) -> String {
+        format!(
+            "{}; select case pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text when '{}' then 0 else {} end",
+            self.restore(),
+            transaction.number,
+            fails_when_run()
+        )
     }
 
     /// Takes back whatever a script set for its session: role, search path, limits.
-    async fn restore(&mut self) -> Result<(), Failure> {
-        let limits = limits(self.settings);
-        self.execute(format!(
-            "reset session authorization; reset role; reset all; set default_transaction_read_only = on;
-             set client_connection_check_interval = '1s'; {limits}"
-        ))
-        .await
+    fn restore(&self) -> String {
+        format!(
+            "reset session authorization; reset role; reset all; {PREPARE_SESSION}; {}",
+            self.limits()
+        )
     }
 
     /// Runs a verify script: it must run, and where a row begins with a boolean, that must be true. What it writes is taken back.
@@ -135,29 +160,61 @@ impl Workbench<'_> {
         on: On<'_>,
     ) -> Result<(), Failure> {
         self.execute("savepoint liftlock_verify").await?;
-        let refusal = self.run(transaction, id, script, on).await?;
-        self.execute("rollback to savepoint liftlock_verify").await?;
+        let refusal = self.run_script(transaction, id, script, on).await?;
+        let undone = sqlx::raw_sql("rollback to savepoint liftlock_verify");
+        let undone = undone.execute(&mut *self.connection).await;
+        undone.map_err(|error| self.explain_end(id, &script.file, &error))?;
         let Some(row) = refusal else { return Ok(()) };
         let source = ScriptError::Verify { file: script.file.clone(), row };
         Err(Failure::Script { id: id.clone(), source })
     }
 
+    /// After a script: looks whether the transaction is still ours, writes `records`, and commits, all in one message, which
+    /// the server stops at the first error in it. So nothing is committed that did not hold.
+    pub(crate) async fn finish(
+        &mut self,
+        transaction: &Transaction,
+        id: &MigrationId,
+        file: &str,
+        records: &str,
+    ) -> Result<(), Failure> {
+        if !records.is_ascii() {
+            // The script may have changed how the server reads such text.
+            self.execute(self.restore()).await?;
+        }
+        let check = self.restore_and_check(transaction);
+        self.end(format!("{check}; {records}; close all; commit"), id, file).await
+    }
+
     /// Commits.
     pub(crate) async fn commit(&mut self, id: &MigrationId, file: &str) -> Result<(), Failure> {
-        self.execute("delete from pg_temp.liftlock_guard").await?;
-        let committed = sqlx::raw_sql("commit").execute(&mut *self.connection).await;
-        committed.map(drop).map_err(|error| match &error {
-            // A deferred constraint of the application itself.
-            sqlx::Error::Database(_) => {
-                let source = explain(file, "", None, &error);
-                Failure::Script { id: id.clone(), source }
+        self.end("close all; commit".into(), id, file).await
+    }
+
+    async fn end(&mut self, sql: String, id: &MigrationId, file: &str) -> Result<(), Failure> {
+        let limit = self.settings.statement_timeout.saturating_add(SLACK);
+        let ended = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *self.connection);
+        let reason = match tokio::time::timeout(limit, ended).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error @ sqlx::Error::Database(_))) => {
+                return Err(self.explain_end(id, file, &error));
             }
-            other => Failure::InDoubt {
-                id: id.clone(),
-                database: self.place.to_owned(),
-                reason: crate::failure::reason(other),
-            },
-        })
+            Ok(Err(error)) => crate::failure::reason(&error),
+            Err(_) => format!("no answer within {} s", limit.as_secs()),
+        };
+        Err(Failure::InDoubt { id: id.clone(), database: self.place.to_owned(), reason })
+    }
+
+    /// What went wrong once the script had run: it was not in its transaction any more, a record could not be written, or a
+    /// deferred constraint of the application does not hold.
+    fn explain_end(&self, id: &MigrationId, file: &str, error: &sqlx::Error) -> Failure {
+        let source = match error.as_database_error().and_then(|error| error.code()).as_deref() {
+            None => return self.failed(error),
+            // There is no transaction, or not the one with our savepoint.
+            Some("25P01" | "3B001") => ScriptError::EndedTransaction { file: file.to_owned() },
+            Some(_) => explain(file, None, None, error),
+        };
+        Failure::Script { id: id.clone(), source }
     }
 
     /// Takes the transaction back. If even that fails, the connection is gone, and the server takes it back by itself.
@@ -171,7 +228,7 @@ impl Workbench<'_> {
     fn explain(&self, script: &Script, error: &sqlx::Error, by: Vec<Session>) -> ScriptError {
         // Statement by statement, places are told from the statement's beginning.
         let begin = self.recorder.as_ref().and_then(|recorder| recorder.offset);
-        let explained = explain(&script.file, &script.sql, begin, error);
+        let explained = explain(&script.file, Some(&script.sql), begin, error);
         let ScriptError::Sql { file, line, code, message } = explained else { return explained };
         match code.as_str() {
             "55P03" => {
@@ -185,13 +242,26 @@ impl Workbench<'_> {
     }
 }
 
-fn limits(settings: &Settings) -> String {
-    format!(
+/// An expression that fails when it is evaluated, and not before, with [`GUARD`] in its message.
+fn fails_when_run() -> String {
+    format!("pg_catalog.concat('{GUARD} ', pg_catalog.clock_timestamp())::pg_catalog.int4")
+}
+
+/// What limits a transaction. `server` is its version, such as 150018.
+fn limits(settings: &Settings, server: Option<u32>) -> String {
+    let milliseconds = |limit: Duration| limit.as_millis();
+    let mut limits = format!(
         "set local lock_timeout = '{}ms'; set local statement_timeout = '{}ms';
          set local idle_in_transaction_session_timeout = '60s'",
-        settings.lock_timeout.as_millis(),
-        settings.statement_timeout.as_millis()
-    )
+        milliseconds(settings.lock_timeout),
+        milliseconds(settings.statement_timeout)
+    );
+    if server.is_some_and(|version| version >= 170_000) {
+        // The whole transaction, for the case that nobody is left here to end it.
+        let whole = settings.statement_timeout.saturating_mul(MOST_STATEMENTS);
+        limits += &format!("; set local transaction_timeout = '{}ms'", milliseconds(whole));
+    }
+    limits
 }
 
 /// Runs a script: as one text, or statement by statement if somebody wants to know what each of them does.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use liftlock_model::{MigrationChecksum, MigrationId, RunId};
+use liftlock_model::{MigrationChecksum, MigrationId};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::failure::{Failure, ScriptError};
 use crate::files::Migration;
 use crate::settings::Settings;
+use crate::text::quoted;
 
 /// The longest error text that is kept, in characters.
 const LONGEST_ERROR: usize = 500;
@@ -115,32 +116,40 @@ impl<'a> Entry<'a> {
         connection: &mut PgConnection,
         settings: &Settings,
     ) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(self.sql(settings))).execute(connection).await.map(drop)
+    }
+
+    /// The statement that writes it.
+    pub(crate) fn sql(&self, settings: &Settings) -> String {
+        fn or_null<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| "null".to_owned(), |value| value.to_string())
+        }
         let milliseconds = i64::try_from(self.duration.as_millis()).unwrap_or(i64::MAX);
         let (sqlstate, error) = self.error.as_ref().map(|(code, text)| (code, text)).unzip();
-        let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-        sqlx::query(
+        let values = [
+            quoted(self.action.as_str()),
+            self.id.version.to_string(),
+            quoted(&self.id.name),
+            quoted(&self.checksum.up),
+            quoted(&self.checksum.rollback),
+            quoted(self.rollback_sql),
+            quoted(settings.actor.as_str()),
+            or_null(settings.run.as_ref().map(|run| quoted(run.as_str()))),
+            format!("clock_timestamp() - interval '{milliseconds} milliseconds'"),
+            milliseconds.to_string(),
+            or_null(self.statements),
+            or_null(self.attempts),
+            or_null(sqlstate.map(|code| quoted(code))),
+            or_null(error.map(|text| quoted(text))),
+            or_null(self.reason.as_ref().or(settings.reason.as_ref()).map(|text| quoted(text))),
+        ];
+        format!(
             "insert into liftlock_schema_history
                  (action, version, name, up_sha256, rollback_sha256, rollback_sql, actor, run, started_at, duration_ms,
                   statements, attempts, sqlstate, error, reason)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - $9 * interval '1 millisecond', $9, $10, $11, $12, $13, $14)",
+             values ({})",
+            values.join(", ")
         )
-        .bind(self.action.as_str())
-        .bind(self.id.version)
-        .bind(&self.id.name)
-        .bind(&self.checksum.up)
-        .bind(&self.checksum.rollback)
-        .bind(self.rollback_sql)
-        .bind(settings.actor.as_str())
-        .bind(settings.run.as_ref().map(RunId::as_str))
-        .bind(milliseconds)
-        .bind(self.statements.map(number))
-        .bind(self.attempts.map(|attempts| i32::try_from(attempts).unwrap_or(i32::MAX)))
-        .bind(sqlstate)
-        .bind(error)
-        .bind(self.reason.as_ref().or(settings.reason.as_ref()))
-        .execute(connection)
-        .await
-        .map(drop)
     }
 }
 

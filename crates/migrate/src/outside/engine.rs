@@ -364,7 +364,7 @@ impl Engine<'_, '_> {
 
     fn explain(&self, statement: &Statement, Broken { error, seen }: Broken) -> ScriptError {
         let begin = Some(statement.range.start);
-        let source = explain(&self.script.file, &self.script.sql, begin, &error);
+        let source = explain(&self.script.file, Some(&self.script.sql), begin, &error);
         let ScriptError::Sql { file, line, code, .. } = &source else { return source };
         let waited = rule::needs_no_transaction(statement).is_some();
         let (file, line, by) = (file.clone(), *line, seen.blockers);

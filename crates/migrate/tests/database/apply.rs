@@ -176,39 +176,78 @@ async fn what_does_not_fit_the_history_is_refused_before_anything_is_touched() {
     assert!(matches!(problems[0], Problem::Below { newest: 2, .. }), "{problems:?}");
 }
 
+/// What hides a statement from a look at the words: this is no function's body, but a parameter called `begin` of a type
+/// called `atomic`.
+const HIDES: &str = "create function hides(begin atomic) returns int language sql as 'select 1'; create table half (id int)";
+
 /// A script that ends its transaction. The plain words are refused with the file (see `files.rs`); what hides them is caught
 /// when it happens, and nothing is left. Shows C-MIG-2.
 #[tokio::test]
 async fn a_script_cannot_end_its_transaction() {
     let Some(database) = TestDatabase::new().await else { return };
-    apply(&database, &Files::new(&[A])).await;
-    // What a look at the words cannot see: this database reads backslashes in strings in another way.
-    let name = database.name();
-    let alter = format!("alter database {name} set standard_conforming_strings = off");
-    execute(&mut session(database.url()).await, &alter).await;
+    let domain = ("V0001__a", "create table a (id int); create domain atomic as int", "select 1");
+    apply(&database, &Files::new(&[domain])).await;
     for statement in
         ["commit", "rollback", "prepare transaction 'p'", "commit and chain", "rollback and chain"]
     {
-        let statement = statement.replace('\'', "''");
-        let sql = format!(
-            "create table half (id int); select 'x\\''; {statement}; create table other (id int); --'"
-        );
-        let files = Files::new(&[A, ("V0002__b", &sql, "drop table half")]);
-        let error =
-            connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
-        assert!(matches!(error.failure, Failure::Script { .. }), "{statement}: {error}");
-        assert_eq!(tables(&database).await, "a", "{statement}: {error}");
-        assert_eq!(ask(&database, "select count(*) from refinery_schema_history").await, "1");
+        for (after, verify) in [("; create table other (id int)", None), ("", None), ("", Some(()))]
+        {
+            let sql = format!("{HIDES}; {statement}{after}");
+            let files = Files::new(&[domain, ("V0002__b", "select 1", "drop table half")]);
+            if verify.is_some() {
+                files.write("V0002__b.verify.sql", &sql);
+            } else {
+                files.write("V0002__b.sql", &sql);
+            }
+            let error =
+                connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+            let Failure::Script { source, .. } = &error.failure else { panic!("{sql}: {error}") };
+            let ended = matches!(source, ScriptError::EndedTransaction { .. });
+            assert!(
+                ended || !after.is_empty() || statement.starts_with("prepare"),
+                "{sql}: {error}"
+            );
+            assert_eq!(tables(&database).await, "a", "{sql}: {error}");
+            assert_eq!(ask(&database, "select count(*) from refinery_schema_history").await, "1");
+        }
     }
-    for statement in ["commit", "rollback"] {
-        let sql = format!("create table half (id int); select 'x\\''; {statement}; --'");
-        let files = Files::new(&[A, ("V0002__b", &sql, "drop table half")]);
-        let error =
-            connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
-        let Failure::Script { source, .. } = &error.failure else { panic!("{statement}: {error}") };
-        assert!(matches!(source, ScriptError::EndedTransaction { .. }), "{statement}: {error}");
-        assert_eq!(tables(&database).await, "a", "{statement}: {error}");
-    }
+}
+
+/// Strings mean what the standard says, even where the database is set to read them in another way, and even if a script sets
+/// that: its records are not read as anything but text.
+#[tokio::test]
+async fn strings_are_read_in_one_way() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let alter = format!("alter database {} set standard_conforming_strings = off", database.name());
+    execute(&mut session(database.url()).await, &alter).await;
+    let rollback = "select 'x\\''; drop table a -- ü '";
+    let files = Files::new(&[(
+        "V0001__a",
+        "create table a (id int); select 'x\\''; rollback; --'; set standard_conforming_strings = off",
+        rollback,
+    )]);
+    assert_eq!(apply(&database, &files).await, [1]);
+    assert_eq!(tables(&database).await, "a");
+    let kept = "select rollback_sql from liftlock_schema_history";
+    assert_eq!(ask(&database, kept).await, rollback);
+}
+
+/// Constraints can be checked early, which the guard of the transaction does not stand in the way of; and those that are checked
+/// when it commits fail it whole.
+#[tokio::test]
+async fn deferred_constraints_are_the_scripts_own() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let table = "create table a (id int unique deferrable initially deferred);";
+    let fine = format!("{table} insert into a values (1); set constraints all immediate");
+    assert_eq!(apply(&database, &Files::new(&[("V0001__a", &fine, "drop table a")])).await, [1]);
+    let files = Files::new(&[
+        ("V0001__a", &fine, "drop table a"),
+        ("V0002__b", "create table b (); insert into a values (1)", "drop table b"),
+    ]);
+    let error = connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("V0002__b.sql: duplicate key value violates"), "{text}");
+    assert_eq!(tables(&database).await, "a");
 }
 
 /// What a script sets for its session does not reach the next one, nor the records.

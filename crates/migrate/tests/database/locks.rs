@@ -84,7 +84,9 @@ async fn a_table_that_somebody_holds_ends_the_migration_and_names_the_holder() {
         ),
     ]);
     let mut told = Vec::new();
-    let mut liftlock = connect(&database).await;
+    // Time enough to look from a second connection, on a busy machine as well.
+    let settings = Settings { lock_timeout: Duration::from_secs(3), ..settings() };
+    let mut liftlock = Database::connect(database.url(), settings).await.unwrap();
     let error =
         liftlock.apply(&files.read(), None, &mut |p| told.push(p.clone())).await.unwrap_err();
     let Failure::Script { source: ScriptError::LockTimeout { by, .. }, .. } = &error.failure else {

@@ -18,11 +18,8 @@ const B: (&str, &str, &str) = (
 
 /// Connects with time for retries, and time enough to see who holds a lock.
 async fn patient(database: &TestDatabase, budget: Duration) -> Database {
-    let settings = Settings {
-        lock_timeout: Duration::from_millis(1500),
-        lock_retry_budget: budget,
-        ..settings()
-    };
+    let settings =
+        Settings { lock_timeout: Duration::from_secs(3), lock_retry_budget: budget, ..settings() };
     Database::connect(database.url(), settings).await.unwrap()
 }
 

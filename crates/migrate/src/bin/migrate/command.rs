@@ -36,8 +36,7 @@ impl Failed {
 /// Runs what the command line says, and prints it.
 pub(crate) fn run(arguments: Arguments) -> Exit {
     let output = arguments.options.output;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(until_stopped(arguments)),
         Err(error) => Err(Failed { text: error.to_string(), exit: Exit::Failed }),
