@@ -13,6 +13,9 @@ use crate::text::printable;
 /// How long the server may take to let us in.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
+/// A setting of no meaning that a connection begins with. Where the session does not have it then, a pooler sits between.
+pub(crate) const MARK: &str = "liftlock.direct";
+
 /// What kind of failure it was; the exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectErrorKind {
@@ -73,13 +76,26 @@ impl Address {
     }
 
     pub(crate) async fn connect(&self) -> Result<PgConnection, ConnectError> {
-        match tokio::time::timeout(CONNECT_LIMIT, self.options.connect()).await {
+        match tokio::time::timeout(CONNECT_LIMIT, self.connect_marked()).await {
             Ok(connected) => connected.map_err(|error| self.explain(&error)),
             Err(_) => {
                 let seconds = CONNECT_LIMIT.as_secs();
                 Err(self
                     .error(ConnectErrorKind::Unreachable, &format!("no answer within {seconds} s")))
             }
+        }
+    }
+
+    async fn connect_marked(&self) -> Result<PgConnection, sqlx::Error> {
+        let marked = self.options.clone().options([(MARK, "on")]);
+        match marked.connect().await {
+            // PgBouncer's answer to what it does not know.
+            Err(sqlx::Error::Database(error))
+                if error.message().starts_with("unsupported startup parameter") =>
+            {
+                self.options.clone().extra_float_digits(None).connect().await
+            }
+            connected => connected,
         }
     }
 

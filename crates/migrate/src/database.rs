@@ -14,6 +14,7 @@ use crate::files::{Migration, Migrations};
 use crate::history::{self, Applied, Execution};
 use crate::outside::half::Half;
 use crate::outside::{self, HalfDone};
+use crate::pooler;
 use crate::session::Watcher;
 use crate::settings::Settings;
 use crate::transaction::{PREPARE_SESSION, Workbench};
@@ -188,11 +189,11 @@ impl Database {
         let place = &self.address.place;
         if self.pid.is_none() {
             let failed = |error: &sqlx::Error| Failure::database(place, error);
+            // Before anything is set: a setting would stay behind in a pooler's session, for others to stumble over.
+            let pid = pooler::own_process(&mut self.connection, &self.watcher).await?;
             let prepared = sqlx::raw_sql(PREPARE_SESSION).execute(&mut self.connection).await;
             prepared.map_err(|error| failed(&error))?;
-            let pid =
-                sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut self.connection).await;
-            self.pid = Some(pid.map_err(|error| failed(&error))?);
+            self.pid = Some(pid);
         }
         Ok(Workbench {
             connection: &mut self.connection,

@@ -19,6 +19,7 @@ mod lock;
 mod loss;
 mod new;
 mod outside;
+mod pooler;
 mod progress;
 mod prove;
 mod refinery;

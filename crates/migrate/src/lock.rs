@@ -29,8 +29,8 @@ pub enum LockError {
     },
     /// What the server granted is not there: a pooler sits between.
     #[error(
-        "the lock of this run is not held by this connection: a connection pooler in transaction mode hands each statement to \
-         another session; use a URL that leads to PostgreSQL itself"
+        "a connection pooler in transaction mode (such as PgBouncer's) hands each statement to another session of the server, \
+         and the lock of this run would not be ours; use a URL that leads to PostgreSQL itself, or to a pool in session mode"
     )]
     Pooled,
     /// A statement failed.

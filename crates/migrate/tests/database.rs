@@ -33,6 +33,8 @@ mod fleet;
 mod locks;
 #[path = "database/outside.rs"]
 mod outside;
+#[path = "database/pooler.rs"]
+mod pooler;
 #[path = "database/program.rs"]
 mod program;
 #[path = "database/prove.rs"]

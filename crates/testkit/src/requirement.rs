@@ -17,6 +17,8 @@ pub enum Requirement {
     Terraform,
     /// moto's server and the `aws` client.
     Moto,
+    /// PgBouncer.
+    PgBouncer,
 }
 
 impl Display for Requirement {
@@ -25,6 +27,7 @@ impl Display for Requirement {
             Self::Postgres => "postgres",
             Self::Terraform => "terraform",
             Self::Moto => "moto",
+            Self::PgBouncer => "pgbouncer",
         })
     }
 }
