@@ -1,5 +1,6 @@
 //! Files against history: what is to be applied, and what must not be gone on with. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use liftlock_model::MigrationId;
@@ -80,8 +81,11 @@ pub(crate) fn compare<'a>(migrations: &'a Migrations, applied: &[Applied]) -> Co
     let newest_file = migrations.latest().unwrap_or(0);
     let mut comparison =
         Comparison { pending: vec![], unknown: vec![], mended: vec![], problems: vec![] };
+    let files: BTreeSet<i32> = migrations.all().iter().map(|file| file.id.version).collect();
+    let by_version: BTreeMap<i32, &Applied> =
+        applied.iter().map(|one| (one.version, one)).collect();
     for one in applied {
-        if !migrations.all().iter().any(|migration| migration.id.version == one.version) {
+        if !files.contains(&one.version) {
             let id = one.id();
             comparison.problems.push(if one.version > newest_file {
                 Problem::Ahead { id, newest: newest_file }
@@ -91,7 +95,7 @@ pub(crate) fn compare<'a>(migrations: &'a Migrations, applied: &[Applied]) -> Co
         }
     }
     for migration in migrations.all() {
-        match applied.iter().find(|one| one.version == migration.id.version) {
+        match by_version.get(&migration.id.version) {
             None if migration.id.version < newest => {
                 comparison.problems.push(Problem::Below { id: migration.id.clone(), newest });
             }

@@ -203,7 +203,7 @@ fn read_files(directory: &Path, problems: &mut Vec<FileProblem>) -> BTreeMap<Pat
         if !looks_like_migration(&name) {
             continue;
         }
-        match read_file(directory, &entry.path()) {
+        match read_file(directory, &entry) {
             Ok(bytes) => {
                 content.insert(name.into(), bytes);
             }
@@ -220,17 +220,21 @@ fn looks_like_migration(name: &str) -> bool {
     !name.starts_with('.') && (numbered || name.to_ascii_lowercase().ends_with(".sql"))
 }
 
-fn read_file(directory: &Path, path: &Path) -> Result<Vec<u8>, String> {
+fn read_file(directory: &Path, entry: &std::fs::DirEntry) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
-    let real = path.canonicalize().map_err(unreadable)?;
-    let top = directory.canonicalize().map_err(unreadable)?;
-    if !real.starts_with(top) {
-        return Err(format!(
-            "it is a link to {}, outside of the directory: put the file itself here",
-            real.display()
-        ));
+    let (mut real, mut kind) = (entry.path(), entry.file_type().map_err(unreadable)?);
+    if kind.is_symlink() {
+        real = real.canonicalize().map_err(unreadable)?;
+        let top = directory.canonicalize().map_err(unreadable)?;
+        if !real.starts_with(top) {
+            return Err(format!(
+                "it is a link to {}, outside of the directory: put the file itself here",
+                real.display()
+            ));
+        }
+        kind = real.metadata().map_err(unreadable)?.file_type();
     }
-    if !real.is_file() {
+    if !kind.is_file() {
         return Err(
             "it is not a file: move it away; migrations in directories below are not read".into()
         );

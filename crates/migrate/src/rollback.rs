@@ -123,7 +123,8 @@ impl Database {
 
 /// What is to be rolled back, newest first.
 async fn find(bench: &mut Workbench<'_>, to: To) -> Result<Vec<Back>, Failure> {
-    let applied = history::applied(bench.connection).await.map_err(|error| bench.failed(&error))?;
+    let applied = history::applied_with_scripts(bench.connection).await;
+    let applied = applied.map_err(|error| bench.failed(&error))?;
     let halves = outside::halves(bench.connection).await.map_err(|error| bench.failed(&error))?;
     // What was only begun is not applied, and all the same there is something to take back.
     let begun = halves.keys().copied().filter(|v| applied.iter().all(|one| one.version != *v));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use liftlock_model::{Actor, MigrationChecksum, MigrationId, RunId};
 use serde::Serialize;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use crate::refinery;
 
@@ -79,7 +79,7 @@ impl Applied {
 /// The newest of Liftlock's rows about one migration.
 struct Kept {
     checksum: MigrationChecksum,
-    rollback_sql: String,
+    rollback_sql: Option<String>,
     reason: Option<String>,
     proof: RollbackProof,
     applied: Option<(Actor, Option<RunId>, u64)>,
@@ -87,7 +87,18 @@ struct Kept {
 
 /// Which migrations the database has, in order. Writes nothing, and takes no history table for no migrations.
 pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<Applied>, sqlx::Error> {
-    let mut kept = kept(connection).await?;
+    read(connection, "null::text").await
+}
+
+/// The same, with the rollback scripts' texts, which may be long.
+pub(crate) async fn applied_with_scripts(
+    connection: &mut PgConnection,
+) -> Result<Vec<Applied>, sqlx::Error> {
+    read(connection, "rollback_sql").await
+}
+
+async fn read(connection: &mut PgConnection, script: &str) -> Result<Vec<Applied>, sqlx::Error> {
+    let mut kept = kept(connection, script).await?;
     let mut all = Vec::new();
     for migration in refinery::applied(connection).await? {
         let kept = kept.remove(&migration.version());
@@ -101,7 +112,7 @@ fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<App
     let at = Timestamp::from_nanosecond(at).map_err(|error| sqlx::Error::Decode(error.into()))?;
     let rollback = kept.as_ref().map_or(RollbackProof::Unproven, |kept| kept.proof);
     let (checksum, rollback_sql, reason, applied) = kept.map_or((None, None, None, None), |kept| {
-        (Some(kept.checksum), Some(kept.rollback_sql), kept.reason, kept.applied)
+        (Some(kept.checksum), kept.rollback_sql, kept.reason, kept.applied)
     });
     let (by, run, milliseconds) = applied
         .map_or((None, None, None), |(by, run, milliseconds)| (Some(by), run, Some(milliseconds)));
@@ -121,7 +132,10 @@ fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<App
 }
 
 /// Liftlock's newest knowledge of each migration that it has not rolled back.
-async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx::Error> {
+async fn kept(
+    connection: &mut PgConnection,
+    script: &str,
+) -> Result<BTreeMap<i32, Kept>, sqlx::Error> {
     let there: bool =
         sqlx::query_scalar("select to_regclass('liftlock_schema_history') is not null")
             .fetch_one(&mut *connection)
@@ -130,13 +144,13 @@ async fn kept(connection: &mut PgConnection) -> Result<BTreeMap<i32, Kept>, sqlx
     if !there {
         return Ok(kept);
     }
-    let rows = sqlx::query(
-        // A history from before there were reasons has no such column.
-        "select action, version, up_sha256, rollback_sha256, rollback_sql, actor, run, duration_ms,
-                to_jsonb(h) ->> 'reason' as reason
-         from liftlock_schema_history h order by id",
+    // A history from before there were reasons has no such column: then the name means the one beside it.
+    let query = format!(
+        "select kept.* from (select null::text as reason) older, lateral (
+             select id, action, version, up_sha256, rollback_sha256, {script} as rollback_sql, actor, run, duration_ms, reason
+             from liftlock_schema_history) kept order by kept.id"
     );
-    for row in rows.fetch_all(connection).await? {
+    for row in sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await? {
         let action: String = row.try_get("action")?;
         let version: i32 = row.try_get("version")?;
         let (applies, proof) = match Action::from_text(&action) {
