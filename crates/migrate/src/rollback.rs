@@ -228,7 +228,10 @@ async fn rollback_locked(
         on(&Progress::RollingBack { id: back.id.clone() });
         let one = if back.script.directives.no_transaction {
             let one = rollback_outside(bench, &back, accept_data_loss, on).await;
-            settle(bench, one).await?
+            if !matches!(one, Ok(Ok(_))) {
+                bench.abort().await;
+            }
+            one?
         } else {
             rollback_one(bench, &back, accept_data_loss, on).await?
         };

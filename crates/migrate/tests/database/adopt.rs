@@ -419,6 +419,8 @@ async fn a_missing_rollback_script_is_named_or_refuses() {
     let (code, out, err) = SQLX.adopt(&database, source.path(), &target, &[]);
     assert!(code == 0 && out.contains("the files are there already"), "{out}{err}");
     ends(migrate(&database, &target, &[]));
+    let (code, out, err) = ends(migrate(&database, &target, &["prove"]));
+    assert!(code == 0 && out.contains("proven  V0002__b_and_c"), "{out}{err}");
     let (code, _, err) = ends(migrate(&database, &target, &["rollback", "--to", "0"]));
     assert_eq!((code, tables(&database).await.as_str()), (0, "_sqlx_migrations"), "{err}");
 }

@@ -58,12 +58,14 @@ async fn a_rollback_that_fails_leaves_everything_as_it_was() {
         );
         assert_eq!(tables(&database).await, "a b");
     }
-    // The script is mended; the next run keeps the new text, and the way back is free.
+    // The script is mended; the next run keeps the new text, and once it is proven the way back is free.
     files.write("V0002__b.rollback.sql", "drop table b");
     let mut told = Vec::new();
     let mut liftlock = connect(&database).await;
     liftlock.apply(&files.read(), None, &mut |p| told.push(p.to_string())).await.unwrap();
     assert_eq!(told, ["V0002__b: its rollback script has changed; the new one is kept"]);
+    let proven = liftlock.prove_rollbacks(&files.read(), None).await.unwrap();
+    assert_eq!(proven.proofs.iter().filter(|proof| proof.problem.is_none()).count(), 2);
     assert_eq!(liftlock.rollback(0, false, &mut quiet).await.unwrap().ran.len(), 2);
 }
 

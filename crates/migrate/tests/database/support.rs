@@ -72,7 +72,7 @@ pub(crate) async fn ask(database: &TestDatabase, sql: &str) -> String {
 
 pub(crate) async fn tables(database: &TestDatabase) -> String {
     let query = "select string_agg(relname, ' ' order by relname) from pg_class
-                 where relkind = 'r' and relnamespace = 'public'::regnamespace and relname not like '%schema_history'";
+                 where relkind = 'r' and relnamespace = 'public'::regnamespace and relname not like '%schema_history' and relname not like 'liftlock_schema_%'";
     ask(database, query).await
 }
 
