@@ -80,8 +80,11 @@ timed() {
 }
 
 for ((run = 0; run < runs; run++)); do
+    # `drop database` waits for a checkpoint of the whole server: what the databases of this script wrote is not the dry-run's.
+    "${psql[@]}" -d postgres -c checkpoint
     timed "$bin/pg_dump" --schema-only bench >>"$work/dump"
     own >>"$work/own"
+    "${psql[@]}" -d postgres -c checkpoint
     timed "$migrate" --dry-run --directory "$files" >>"$work/dry_run"
 done
 dump=$(median <"$work/dump")
