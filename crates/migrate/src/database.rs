@@ -42,8 +42,8 @@ impl fmt::Debug for Database {
 #[derive(Debug, thiserror::Error)]
 #[error("the migrations of database {database} could not be read: {reason}")]
 pub struct StatusError {
-    database: String,
-    reason: String,
+    pub(crate) database: String,
+    pub(crate) reason: String,
 }
 
 impl StatusError {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use liftlock_model::{Actor, RunId};
 
+use crate::lint::LintSettings;
+
 /// How migrations run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -26,6 +28,8 @@ pub struct Settings {
     pub progress_every: Duration,
     /// Whether a rollback script that was changed since the migration was applied is run although nobody has tried it.
     pub accept_unproven: bool,
+    /// How much the findings of a dry-run matter.
+    pub lint: LintSettings,
     /// Who runs them; kept in the history.
     pub actor: Actor,
     /// The run that they belong to, if any; kept in the history.
@@ -47,6 +51,7 @@ impl Settings {
             alert_after: Duration::from_secs(300),
             progress_every: Duration::from_secs(10),
             accept_unproven: false,
+            lint: LintSettings::default(),
             actor,
             run: None,
             reason: None,

@@ -19,6 +19,8 @@ mod chaos;
 mod connect;
 #[path = "database/dry_run.rs"]
 mod dry_run;
+#[path = "database/dry_run_lint.rs"]
+mod dry_run_lint;
 #[path = "database/dry_run_reports.rs"]
 mod dry_run_reports;
 #[path = "database/dry_run_statements.rs"]

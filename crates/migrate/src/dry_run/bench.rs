@@ -196,7 +196,12 @@ impl<'a> Bench<'a> {
         self.findings.extend(told);
         let places =
             findings::blame(&self.base, broken, if watched.is_empty() { up } else { watched });
-        self.findings.extend(findings::broken(migration, broken, &places));
+        self.findings.extend(findings::broken(
+            migration,
+            broken,
+            &places,
+            self.target.settings.lint.binds(),
+        ));
     }
 
     async fn up(

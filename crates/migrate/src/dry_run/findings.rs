@@ -12,6 +12,7 @@ use super::trial::{Again, Trial, Verdict};
 use crate::failure::{Failure, ScriptError};
 use crate::files::{Migration, Script};
 use crate::finding::{Finding, Severity};
+use crate::lint::covers;
 use crate::shadow::sizes::Sizes;
 
 /// A script does not run.
@@ -44,7 +45,7 @@ impl At<'_> {
             .directives
             .allows
             .iter()
-            .find(|allow| allow.rule == rule && allow.statement == self.statement);
+            .find(|allow| covers(&allow.rule, rule) && allow.statement == self.statement);
         let (severity, message) = match allow {
             Some(allow) => (Severity::Note, format!("{message} (allowed: {})", allow.reason)),
             None => (severity, message),
@@ -215,15 +216,20 @@ pub(super) fn blame(base: &Surface, broken: &[Break], statements: &[StatementTri
 }
 
 /// What the running version cannot live with.
-pub(super) fn broken(migration: &Migration, broken: &[Break], places: &[usize]) -> Vec<Finding> {
+pub(super) fn broken(
+    migration: &Migration,
+    broken: &[Break],
+    places: &[usize],
+    binds: Option<Severity>,
+) -> Vec<Finding> {
     let one = |(broken, statement): (&Break, &usize)| {
         let at = At { script: &migration.up, statement: *statement };
         let message = format!("{} {}", broken.object, broken.what);
         let (rule, severity) =
-            if broken.certain { (BREAKS, Severity::Error) } else { (BINDS, Severity::Note) };
-        help(at.find(rule, severity, message), broken.help)
+            if broken.certain { (BREAKS, Severity::Error) } else { (BINDS, binds?) };
+        Some(help(at.find(rule, severity, message), broken.help))
     };
-    broken.iter().zip(places).map(one).collect()
+    broken.iter().zip(places).filter_map(one).collect()
 }
 
 /// Migrations that run before the rollout and stand behind one that runs after it.

@@ -2,8 +2,9 @@
 
 mod bench;
 mod breaks;
-mod dangers;
-mod findings;
+mod combine;
+pub(crate) mod dangers;
+pub(crate) mod findings;
 mod losses;
 mod recorder;
 mod report;
@@ -24,6 +25,7 @@ use crate::failure::reason;
 use crate::files::{Migration, Migrations};
 use crate::finding::{Finding, Severity};
 use crate::history;
+use crate::lint::lint;
 use crate::shadow::TrialError;
 use crate::shadow::sizes::{self, TableSize};
 use crate::text::lines;
@@ -139,7 +141,8 @@ impl DryRun {
 
 impl Database {
     /// Tries what is pending on a database of its own, with this one's schema and none of its rows: each migration up, its
-    /// rollback, and up again. This database is only read, and nothing is left, also if the trial fails or is dropped.
+    /// rollback, and up again. What the lint says of their texts is told, too, but where the trial has seen for itself. This database is
+    /// only read, and nothing is left, also if the trial fails or is dropped.
     ///
     /// # Errors
     /// [`DryRunError`] if nothing could be tried. What the trial shows, good or bad, is in the [`DryRun`].
@@ -162,10 +165,13 @@ impl Database {
         let sizes = sizes::read(&mut self.connection).await.map_err(failed)?;
         result.findings = findings::order(&pending);
         try_all(self, migrations, &pending, &sizes, &mut result).await?;
-        result
-            .findings
-            .sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-        result.findings.dedup();
+        let known = self.known().await.map_err(|error| TrialError::Database {
+            database: error.database.clone(),
+            reason: error.reason.clone(),
+        })?;
+        let said = lint(migrations, &known, &self.settings.lint);
+        let shown = std::mem::take(&mut result.findings);
+        result.findings = combine::combine(shown, said, &result.migrations, &self.settings.lint);
         Ok(result)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::rules::{self, Level, UNKNOWN_RULE, UNUSED_ALLOW};
+use super::rules::{self, About, Level, UNKNOWN_RULE, UNUSED_ALLOW};
 use super::settings::LintSettings;
 use crate::directive::Allow;
 use crate::files::Script;
@@ -105,10 +105,13 @@ fn about_allow(
         Err(unknown) => (UNKNOWN_RULE, unknown, None),
         Ok(rule) => {
             let whole = rule.part_of.and_then(|whole| rules::find(whole).ok()).unwrap_or(rule);
-            if used || settings.level(whole, Some(rule.name)) == Level::Off {
+            if used
+                || rule.about == About::Trial
+                || settings.level(whole, Some(rule.name)) == Level::Off
+            {
                 return None;
             }
-            let message = format!("this allows nothing: `{}` has no finding here", rule.name);
+            let message = format!("{ALLOWS_NOTHING}{}` has no finding here", rule.name);
             (UNUSED_ALLOW, message, Some("take the comment away, so that it hides nothing later"))
         }
     };
@@ -124,6 +127,14 @@ fn about_allow(
         message,
         help: help.map(str::to_owned),
     })
+}
+
+const ALLOWS_NOTHING: &str = "this allows nothing: `";
+
+/// The rule that a comment allows for nothing, if that is what the finding says.
+pub(crate) fn unused_allow_of(finding: &Finding) -> Option<&str> {
+    let named = finding.message.strip_prefix(ALLOWS_NOTHING);
+    named.filter(|_| finding.rule == UNUSED_ALLOW)?.split('`').next()
 }
 
 /// The statement that a byte is in, from 0.

@@ -19,8 +19,10 @@ use serde::Serialize;
 pub use draft::Allowed;
 pub use known::Known;
 pub use rules::Level;
+pub(crate) use rules::{covers, seen_by_trial, seen_in_rollback};
 pub use settings::LintSettings;
 
+pub(crate) use self::draft::unused_allow_of;
 use self::draft::{Draft, settle};
 use self::rules::CONTRACT_FIRST;
 use self::script::{Looked, Reader};

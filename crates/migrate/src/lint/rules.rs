@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::dry_run::{dangers, findings};
 use crate::finding::Severity;
 
 /// How much a rule's findings matter.
@@ -68,6 +69,8 @@ pub(super) enum About {
     Any,
     /// Taste.
     Style,
+    /// What only a dry-run sees.
+    Trial,
 }
 
 /// A rule.
@@ -201,9 +204,36 @@ const SQUAWK: &[Rule] = &[
     rule("transaction-nesting", About::Style, Level::Off),
 ];
 
+/// The dry-run's. That a script fails cannot be switched off.
+const TRIAL: &[Rule] = &[
+    rule(findings::ROLLBACK, About::Trial, Level::Error),
+    rule(findings::ROWS, About::Trial, Level::Warning),
+    rule(findings::AGAIN, About::Trial, Level::Error),
+    rule(findings::BINDS, About::Trial, Level::Note),
+    rule(dangers::REWRITE, About::Trial, Level::Warning),
+    rule(dangers::SCAN, About::Trial, Level::Warning),
+    rule(dangers::WRITE, About::Trial, Level::Warning),
+    rule(dangers::LOSES, About::Trial, Level::Warning),
+];
+
 /// All of them, ours first.
 pub(super) fn all() -> impl Iterator<Item = &'static Rule> {
-    OWN.iter().chain(SQUAWK)
+    OWN.iter().chain(SQUAWK).chain(TRIAL)
+}
+
+/// Whether a dry-run that ran the migration knows better: it has compared what the running version can name.
+pub(crate) fn seen_by_trial(rule: &str) -> bool {
+    matches!(rule, BREAKS | REQUIRED | DROP_DEFAULT)
+}
+
+/// The same of its rollback.
+pub(crate) fn seen_in_rollback(rule: &str) -> bool {
+    rule == ROLLBACK_NOTHING
+}
+
+/// Whether a comment that allows `allowed` allows what `rule` finds.
+pub(crate) fn covers(allowed: &str, rule: &str) -> bool {
+    allowed == rule || find(allowed).is_ok_and(|found| found.part_of == Some(rule))
 }
 
 /// squawk's that squawk itself looks for.

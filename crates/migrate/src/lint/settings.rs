@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::rules::{self, Level, Rule};
+use crate::dry_run::findings::BINDS;
+use crate::finding::{Finding, Severity};
 
 /// What a project says about the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,22 @@ impl LintSettings {
     /// All rules, with their levels.
     pub fn rules(&self) -> Vec<(&'static str, Level)> {
         rules::all().map(|rule| (rule.name, self.level(rule, None))).collect()
+    }
+
+    /// A finding of a dry-run, as much as it is to matter. What is a note by itself, since its table is small or a comment
+    /// allows it, stays one.
+    pub(crate) fn weigh(&self, finding: Finding) -> Option<Finding> {
+        let Some(level) = self.said(&finding.rule) else { return Some(finding) };
+        let severity = level.severity()?;
+        Some(match finding.severity {
+            Severity::Note => finding,
+            _ => Finding { severity, ..finding },
+        })
+    }
+
+    /// How much it matters that the running version must keep something new.
+    pub(crate) fn binds(&self) -> Option<Severity> {
+        self.said(BINDS).map_or(Some(Severity::Note), Level::severity)
     }
 
     /// What was said of this very rule.

@@ -60,7 +60,7 @@ pub(super) fn weigh(
     let draft = Draft { help, ..draft };
     let settled = match rule.about {
         About::Lock | About::Running => is_about_new(fact, world),
-        About::Any | About::Style => false,
+        About::Any | About::Style | About::Trial => false,
     };
     Some(if settled { draft.at_most(Level::Off) } else { draft })
 }

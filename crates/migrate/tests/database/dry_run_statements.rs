@@ -99,13 +99,20 @@ truncate small";
     assert_eq!((&truncate.emptied[..], truncate.rewritten.len()), (&["small".to_owned()][..], 0));
 }
 
+/// What the trial has seen itself.
+fn without_the_lints(run: DryRun) -> DryRun {
+    let seen = ["rewrite-blocks", "scan-blocks"];
+    let findings = run.findings.into_iter().filter(|one| seen.contains(&one.rule.as_str()));
+    DryRun { findings: findings.collect(), ..run }
+}
+
 /// What takes long is told by the database's own sizes, with what to do instead; and what is quick is not.
 #[tokio::test]
 async fn long_work_under_a_lock_is_a_warning_where_the_table_is_large() {
     let Some(database) = with_rows().await else { return };
     let up = "alter table orders alter column id type bigint;\ncreate index on users (legacy);\nalter table small alter id type bigint";
     let down = "alter table orders alter column id type int; drop index users_legacy_idx; alter table small alter id type int";
-    let run = tried(&database, up, down).await;
+    let run = without_the_lints(tried(&database, up, down).await);
     assert_eq!(
         rules(&run, Severity::Warning),
         [("rewrite-blocks", 1), ("scan-blocks", 2)],
@@ -122,7 +129,7 @@ async fn long_work_under_a_lock_is_a_warning_where_the_table_is_large() {
     assert_eq!(run.sizes["orders"].rows, Some(12_000));
 
     let allowed = format!("-- migrate: allow rewrite-blocks it is night\n{up}");
-    let run = tried(&database, &allowed, down).await;
+    let run = without_the_lints(tried(&database, &allowed, down).await);
     assert_eq!(rules(&run, Severity::Warning), [("scan-blocks", 3)], "{run}");
     assert!(run.findings[0].message.ends_with("(allowed: it is night)"), "{run}");
 }

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use liftlock_migrate::Settings;
 use liftlock_model::{Actor, MigrationId};
 
+use crate::command::Failed;
 use crate::commands::adopt::Adopt;
 use crate::commands::apply::Apply;
 use crate::commands::baseline::Baseline;
@@ -108,20 +109,21 @@ pub(crate) enum Output {
 }
 
 impl Options {
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Result<Settings, Failed> {
         let login = ["GITHUB_ACTOR", "USER", "LOGNAME"]
             .into_iter()
             .find_map(|name| std::env::var(name).ok());
         let actor = self.actor.clone().or(login).unwrap_or_else(|| "unknown".into());
-        Settings {
+        Ok(Settings {
             lock_timeout: self.lock_timeout,
             lock_retry_budget: self.lock_retry_budget,
             statement_timeout: self.statement_timeout,
             wait: self.wait,
             concurrent_budget: self.concurrent_budget,
             alert_after: self.alert_after,
+            lint: self.lint.settings()?,
             ..Settings::new(Actor::new(&actor))
-        }
+        })
     }
 }
 

@@ -113,7 +113,7 @@ pub(crate) fn read(options: &Options) -> Result<Migrations, Failed> {
 
 /// The database that the options name.
 pub(crate) async fn connect(options: &Options) -> Result<Database, Failed> {
-    connect_with(options, options.settings()).await
+    connect_with(options, options.settings()?).await
 }
 
 /// The database that the options name, with settings of one command.

@@ -43,7 +43,7 @@ pub(crate) struct Fleet {
 
 pub(crate) async fn run(options: &Options, ask: &Fleet) -> Result<End, Failed> {
     let migrations = read(options)?;
-    let settings = options.settings();
+    let settings = options.settings()?;
     let targets = targets(options, ask).await?;
     let how = FleetOptions {
         canary: ask.canary.clone(),
@@ -62,7 +62,7 @@ async fn targets(options: &Options, ask: &Fleet) -> Result<Vec<FleetTarget>, Fai
     let base = secret::read(&options.database_url_env, options.env_file.as_deref());
     if let Some(sql) = &ask.query {
         let base = base.map_err(Failed::usage)?;
-        let targets = FleetTarget::query(&base, sql, &options.settings()).await;
+        let targets = FleetTarget::query(&base, sql, &options.settings()?).await;
         return targets.map_err(Failed::usage);
     }
     let path = ask.list.as_deref().unwrap_or(Path::new("-"));

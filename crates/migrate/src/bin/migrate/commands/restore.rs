@@ -46,7 +46,7 @@ pub(crate) struct Restore {
 pub(crate) async fn run(options: &Options, ask: &Restore) -> Result<End, Failed> {
     let url = secret::read(&options.database_url_env, options.env_file.as_deref())
         .map_err(Failed::usage)?;
-    let settings = options.settings();
+    let settings = options.settings()?;
     let failed = |error: snapshot::ArchiveError| Failed::ended(&error, error.exit());
     let kept = ask.place.archives().find(&ask.snapshot).map_err(failed)?;
     let how = snapshot::Restore {

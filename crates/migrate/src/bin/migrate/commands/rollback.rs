@@ -32,7 +32,7 @@ pub(crate) async fn run(options: &Options, ask: &Rollback) -> Result<End, Failed
     let settings = Settings {
         reason: ask.reason.clone(),
         accept_unproven: ask.accept_unproven,
-        ..options.settings()
+        ..options.settings()?
     };
     let mut database = connect_with(options, settings).await?;
     let to = match (ask.to, ask.steps) {
