@@ -12,6 +12,7 @@ use crate::problem::Finding;
 use crate::source::Sources;
 use crate::tree::Node;
 use crate::{gates, services};
+use liftlock_model::MigrationId;
 
 /// Everything that is wrong with an environment whose keys and types are right.
 pub(crate) fn check(environment: &Environment, tree: &Node, sources: &mut Sources) -> Vec<Finding> {
@@ -182,6 +183,18 @@ fn database(config: &Config, checks: &mut Checks<'_>) {
     checks.takes_time(&["database", "migrations", "lock_timeout"], migrations.lock_timeout);
     checks
         .takes_time(&["database", "migrations", "statement_timeout"], migrations.statement_timeout);
+    checks
+        .takes_time(&["database", "migrations", "concurrent_budget"], migrations.concurrent_budget);
+    checks.takes_time(&["database", "migrations", "alert_after"], migrations.alert_after);
+    if let Some(first) = &migrations.lint.ignore_before
+        && MigrationId::parse_version(first).is_err()
+    {
+        checks.value(
+            &["database", "migrations", "lint", "ignore_before"],
+            format!("`{first}` is not a migration's number"),
+            "such as `V0041`",
+        );
+    }
     if let Some(snapshot) = &database.snapshot {
         checks.takes_time(&["database", "snapshot", "timeout"], snapshot.timeout);
     }

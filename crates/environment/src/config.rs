@@ -194,6 +194,15 @@ pub struct Migrations {
     pub statement_timeout: Period,
     /// How long a run waits for another migration run to end.
     pub wait: Period,
+    /// How long a statement that runs outside of a transaction, such as `CREATE INDEX CONCURRENTLY`, may wait for others in all: it
+    /// blocks nobody meanwhile, so this is long.
+    pub concurrent_budget: Period,
+    /// After how long it is told, once, that a migration is still running.
+    pub alert_after: Period,
+    /// Whether rollback scripts must be proven on a copy of the schema before migrations run.
+    pub prove: bool,
+    /// What the linter's rules are worth here, in checks and in dry-runs.
+    pub lint: Lint,
 }
 
 impl Default for Migrations {
@@ -204,7 +213,55 @@ impl Default for Migrations {
             lock_retry_budget: Period::from_secs(600),
             statement_timeout: Period::from_secs(300),
             wait: Period::from_secs(60),
+            concurrent_budget: Period::from_secs(1800),
+            alert_after: Period::from_secs(300),
+            prove: false,
+            lint: Lint::default(),
         }
+    }
+}
+
+/// How much the findings of a rule matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// It is not looked at.
+    Off,
+    /// Worth knowing.
+    Note,
+    /// Probably not meant; it stops nothing.
+    Warning,
+    /// It must be mended.
+    Error,
+}
+
+impl Level {
+    /// The name, as it stands in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What the linter's rules are worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lint {
+    /// Levels of rules by their names, such as `ban-drop-column = "error"`; `liftlock migrate check --rules` lists them.
+    pub rules: BTreeMap<String, Level>,
+    /// Tables with fewer rows are small: what is said of their locks and scans is a note.
+    pub small_table_rows: u64,
+    /// Migrations before this one, such as `V0041`, are left to themselves.
+    pub ignore_before: Option<String>,
+}
+
+impl Default for Lint {
+    fn default() -> Self {
+        Self { rules: BTreeMap::new(), small_table_rows: 10_000, ignore_before: None }
     }
 }
 

@@ -214,6 +214,10 @@ impl<'a> Walker<'a> {
                 self.value(schema, &entry.node, path);
             } else if patterns.is_some() {
                 self.report(bad_name(key, entry));
+            } else if let Some(schema) =
+                schema.get("additionalProperties").filter(|it| it.is_object())
+            {
+                self.value(schema, &entry.node, path);
             } else if closed {
                 let known: Vec<&str> = properties.keys().map(String::as_str).collect();
                 meant.extend(nearest(key, known.iter().copied()).map(str::to_owned));

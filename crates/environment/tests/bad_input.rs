@@ -45,6 +45,26 @@ fn colour_changes_nothing_but_the_colour() {
     assert!(coloured.contains("regoin"), "{coloured}");
 }
 
+/// Shows E-MIG-1 as far as the files go: levels are levels, and numbers are numbers.
+#[test]
+fn what_is_said_of_the_linters_rules_makes_sense() {
+    let migrations = |more: &str| {
+        format!(
+            "[database]\nurl = {{ from = \"env\", variable = \"X\" }}\n[database.migrations]\n{more}"
+        )
+    };
+    let lint = "lint = { rules = { ban-drop-column = \"warnin\" } }\n";
+    at(4, &migrations(lint), &["did you mean `warning`?"]);
+    at(
+        4,
+        &migrations("lint = { ignore_before = \"soon\" }\n"),
+        &["not a migration's number", "V0041"],
+    );
+    at(4, &migrations("lint = { small_rows = 1 }\n"), &["unknown key `small_rows`"]);
+    at(4, &migrations("alert_after = \"0s\"\n"), &["no time at all"]);
+    at(4, &migrations("concurrent_budget = \"0s\"\n"), &["no time at all"]);
+}
+
 #[test]
 fn typing_mistakes_get_the_nearest_name() {
     at(1, "[databse]\n", &["unknown key `databse`", "did you mean `database`?", "`services`"]);

@@ -42,8 +42,8 @@ pub use connect::{ConnectError, ConnectErrorKind};
 pub use database::{Database, Pending, Status, StatusError};
 pub use directive::{Allow, Directives};
 pub use dry_run::{
-    Again, Blocks, DryRun, DryRunError, Lock, Loss, RowsTouched, StatementTrial, Trial, Verdict,
-    markdown, sarif,
+    Again, Blocks, DryRun, DryRunError, Lock, Loss, ReportError, RowsTouched, StatementTrial,
+    Trial, Verdict, append_step_summary, markdown, sarif, write_sarif,
 };
 pub use failure::{ApplyError, Failure, RollbackError, ScriptError};
 pub use files::{FileProblem, FilesError, Migration, Migrations, Script};

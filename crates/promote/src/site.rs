@@ -117,15 +117,8 @@ impl Site {
         run: Option<&RunId>,
     ) -> Result<liftlock_migrate::Database, StepError> {
         let database = self.environment.config.database.as_ref();
-        let migrations = database.map(|d| d.migrations.clone()).unwrap_or_default();
-        let settings = liftlock_migrate::Settings {
-            lock_timeout: migrations.lock_timeout.duration(),
-            lock_retry_budget: migrations.lock_retry_budget.duration(),
-            statement_timeout: migrations.statement_timeout.duration(),
-            wait: migrations.wait.duration(),
-            run: run.cloned(),
-            ..liftlock_migrate::Settings::new(self.actor.clone())
-        };
+        let settings =
+            crate::migrations::migration_settings(&self.environment, self.actor.clone(), run)?;
         liftlock_migrate::Database::connect(url, settings).await.map_err(|error| {
             let error = failure::connect(error);
             match database {

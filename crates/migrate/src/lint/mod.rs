@@ -29,7 +29,7 @@ use self::script::{Looked, Reader};
 use self::world::World;
 use crate::files::{Migration, Migrations, Script};
 use crate::finding::{Finding, Severity};
-use liftlock_model::Phase;
+use liftlock_model::{Exit, Phase};
 
 /// What is found in migrations.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -46,6 +46,12 @@ impl Lint {
     /// How many findings are of this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// The exit code that a command ends with: 1 if there is something to mend. `strict`: warnings must be mended, too.
+    pub fn exit(&self, strict: bool) -> Exit {
+        let bad = self.count(Severity::Error) > 0 || (strict && self.count(Severity::Warning) > 0);
+        if bad { Exit::Failed } else { Exit::Done }
     }
 
     fn add(&mut self, script: &Script, drafts: Vec<Draft>, settings: &LintSettings) {

@@ -1,9 +1,11 @@
 //! What a dry-run showed: for people, for a pull request, and for code scanning.
 
+mod files;
 mod human;
 mod markdown;
 mod sarif;
 
+pub use files::{ReportError, append_step_summary, write_sarif};
 pub use markdown::markdown;
 pub use sarif::sarif;
 

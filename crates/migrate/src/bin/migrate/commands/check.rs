@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use liftlock_migrate::{Known, Lint, Migrations, Severity, lint, sarif};
+use liftlock_migrate::{Known, Lint, Migrations, Severity, lint, write_sarif};
 use liftlock_model::Exit;
 use serde_json::json;
 
@@ -45,7 +45,7 @@ pub(crate) async fn run(options: &Options, ask: &Check) -> Result<End, Failed> {
     let found = lint(&migrations, &known, &settings);
     let directory = readable(&options.directory);
     if let Some(file) = &ask.sarif {
-        write_sarif(file, &found, &directory)?;
+        write_sarif(file, &found.findings, &directory).map_err(Failed::usage)?;
     }
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in found.annotations(&directory) {
@@ -56,9 +56,12 @@ pub(crate) async fn run(options: &Options, ask: &Check) -> Result<End, Failed> {
 }
 
 fn end(migrations: &Migrations, found: &Lint, directory: &Path, strict: bool) -> End {
-    let bad = found.count(Severity::Error) > 0 || (strict && found.count(Severity::Warning) > 0);
-    let exit = if bad { Exit::Failed } else { Exit::Done };
-    let shown = if bad { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let exit = found.exit(strict);
+    let shown = if exit == Exit::Failed {
+        std::io::stderr().is_terminal()
+    } else {
+        std::io::stdout().is_terminal()
+    };
     let colour = shown && std::env::var_os("NO_COLOR").is_none();
     let stamps = migrations.stamps();
     let text = found.render(migrations, directory, colour);
@@ -85,11 +88,4 @@ fn readable(directory: &Path) -> PathBuf {
     let here = std::env::current_dir().ok();
     let below = here.and_then(|here| directory.strip_prefix(here).ok().map(Path::to_owned));
     below.unwrap_or_else(|| directory.to_owned())
-}
-
-fn write_sarif(file: &Path, found: &Lint, directory: &Path) -> Result<(), Failed> {
-    let here = std::env::current_dir().unwrap_or_default();
-    let text = format!("{:#}\n", sarif(&found.findings, directory, &here));
-    std::fs::write(file, text)
-        .map_err(|error| Failed::usage(format!("{} cannot be written: {error}", file.display())))
 }

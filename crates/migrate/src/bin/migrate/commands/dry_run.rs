@@ -1,19 +1,19 @@
 //! `migrate --dry-run`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use liftlock_migrate::{Database, DryRun, Migrations, markdown, sarif};
+use liftlock_migrate::{
+    Database, DryRun, Migrations, ReportError, append_step_summary, markdown, write_sarif,
+};
 use liftlock_model::Exit;
 use serde_json::json;
 
 use crate::arguments::{Options, Output};
 use crate::command::{End, Failed, connect, read};
 
-/// What GitHub takes as a comment, and as the page of a step.
+/// What GitHub takes as a comment.
 const COMMENT: usize = 65_536;
-const STEP_SUMMARY: usize = 1_048_576;
 
 /// What a dry-run leaves.
 #[derive(Debug, Args)]
@@ -53,30 +53,12 @@ pub(crate) async fn tried(
     tried.map_err(|error| Failed::ended(&error, error.exit()))
 }
 
-fn write_reports(tried: &DryRun, reports: &Reports) -> Result<(), String> {
+fn write_reports(tried: &DryRun, reports: &Reports) -> Result<(), ReportError> {
     if let Some(file) = &reports.sarif {
-        let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        let log = sarif(&tried.findings, &tried.directory, &here);
-        let written = std::fs::write(file, format!("{log:#}\n"));
-        written.map_err(|error| cannot(file, &error))?;
+        write_sarif(file, &tried.findings, &tried.directory)?;
     }
     match std::env::var_os("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty()) {
-        Some(file) => {
-            append(Path::new(&file), tried).map_err(|error| cannot(Path::new(&file), &error))
-        }
+        Some(file) => append_step_summary(Path::new(&file), tried),
         None => Ok(()),
     }
-}
-
-/// Other steps' pages may be in the file already.
-fn append(file: &Path, tried: &DryRun) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
-    let there = usize::try_from(file.metadata()?.len()).unwrap_or(STEP_SUMMARY);
-    let text = markdown(tried, STEP_SUMMARY.saturating_sub(there + 1));
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")
-}
-
-fn cannot(file: &Path, error: &std::io::Error) -> String {
-    format!("the report {} cannot be written: {error}", file.display())
 }
