@@ -251,7 +251,7 @@ impl Level {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lint {
-    /// Levels of rules by their names, such as `ban-drop-column = "error"`; `liftlock migrate check --rules` lists them.
+    /// Levels of rules by their names, such as `ban-drop-column = "error"`; `migrate check --rules` lists them.
     pub rules: BTreeMap<String, Level>,
     /// Tables with fewer rows are small: what is said of their locks and scans is a note.
     pub small_table_rows: u64,

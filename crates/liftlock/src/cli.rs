@@ -202,12 +202,6 @@ pub(crate) struct Migrate {
     /// Try the pending migrations, their rollbacks, and the migrations again on a throw-away copy of the schema.
     #[arg(long)]
     pub dry_run: bool,
-    /// Write the findings of the dry-run to this file, too, as SARIF 2.1.0 for code scanning.
-    #[arg(long, value_name = "FILE", requires = "dry_run")]
-    pub sarif: Option<PathBuf>,
-    /// Exit 1 if the dry-run finds as much as a warning.
-    #[arg(long, requires = "dry_run")]
-    pub strict: bool,
     /// Apply also what is of the contract phase: no version that needs what it takes away is running any more.
     #[arg(long, conflicts_with = "dry_run")]
     pub contract: bool,
@@ -228,14 +222,7 @@ pub(crate) enum MigrateCommand {
     Status {
         #[command(flatten)]
         which: Where,
-        /// Also everything that was ever done: applied, rolled back, failed, by whom, when, why.
-        #[arg(long)]
-        history: bool,
     },
-    /// Check the files, and what the linter says of their SQL by the environment's rules.
-    Check(MigrateCheck),
-    /// Make the files of a new migration, to be written.
-    New(MigrateNew),
     /// Roll back the newest migrations.
     #[command(group = ArgGroup::new("how far").required(true).args(["to", "steps"]))]
     Rollback {
@@ -245,54 +232,12 @@ pub(crate) enum MigrateCommand {
         #[arg(long, value_name = "MIGRATION")]
         to: Option<String>,
         /// How many to roll back.
-        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-        steps: Option<u32>,
+        #[arg(long, value_name = "NUMBER")]
+        steps: Option<usize>,
         /// Go on where that loses data.
         #[arg(long)]
         accept_data_loss: bool,
-        /// Why, for the record.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MigrateCheck {
-    #[command(flatten)]
-    pub which: Where,
-    /// Look at what is newer than this migration, such as `V0041`: it is applied everywhere, and what is newer goes out together.
-    #[arg(long, value_name = "MIGRATION")]
-    pub since: Option<String>,
-    /// Ask the database what is pending, and how large its tables are.
-    #[arg(long, conflicts_with = "since")]
-    pub pending: bool,
-    /// Exit 1 on warnings, too.
-    #[arg(long)]
-    pub strict: bool,
-    /// Write the findings to this file, too, as SARIF 2.1.0 for code scanning.
-    #[arg(long, value_name = "FILE")]
-    pub sarif: Option<PathBuf>,
-    /// List the rules and their levels here.
-    #[arg(long)]
-    pub rules: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MigrateNew {
-    #[command(flatten)]
-    pub which: Where,
-    /// What it is about, such as `add orders note`.
-    #[arg(required = true, num_args = 1.., value_name = "WORDS")]
-    pub title: Vec<String>,
-    /// Also a verify script.
-    #[arg(long)]
-    pub verify: bool,
-    /// It runs after the rollout and its bake, when the old version is gone.
-    #[arg(long = "contract")]
-    pub only_after: bool,
-    /// It runs outside of a transaction, as `CREATE INDEX CONCURRENTLY` must.
-    #[arg(long)]
-    pub no_transaction: bool,
 }
 
 #[derive(Debug, Subcommand)]

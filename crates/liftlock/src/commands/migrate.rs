@@ -1,17 +1,11 @@
 //! `migrate`: the database's migrations alone, on an environment's database.
 
-mod check;
-mod new;
-
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use liftlock_environment::Environment;
 use liftlock_environment::config::Database as DatabaseConfig;
 use liftlock_ledger::{Draft, Ledger, Location, projection};
-use liftlock_migrate::{
-    ConnectErrorKind, Database, DryRun, Execution, Migrations, Ran, ReportError, RolledBack,
-    Settings, Status, To, append_step_summary, write_sarif,
-};
+use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Ran, RolledBack, Settings, Status};
 use liftlock_model::{EnvName, Event, Exit, MigrationId, RunId};
 use liftlock_promote::Hold;
 
@@ -26,47 +20,17 @@ use crate::secrets::Secrets;
 pub(crate) async fn run(top: &Top, ask: Migrate, console: &Console) -> Result<Exit, Failure> {
     match ask.command {
         None if ask.dry_run => {
-            dry_run(&Place::of(top, &ask.which.env, console).await?, &ask, console).await
+            dry_run(&Place::of(top, &ask.which.env, console).await?, console).await
         }
         None => apply(&Place::of(top, &ask.which.env, console).await?, ask.contract, console).await,
-        Some(MigrateCommand::Check(ask)) => check::run(top, &ask, console).await,
-        Some(MigrateCommand::New(ask)) => new::run(top, &ask, console),
-        Some(MigrateCommand::Status { which, history }) => {
-            status(&Place::of(top, &which.env, console).await?, history, console).await
+        Some(MigrateCommand::Status { which }) => {
+            status(&Place::of(top, &which.env, console).await?, console).await
         }
-        Some(MigrateCommand::Rollback { which, to, steps, accept_data_loss, reason }) => {
-            let mut place = Place::of(top, &which.env, console).await?;
-            place.settings.reason = reason;
-            let to = how_far(to.as_deref(), steps)?;
-            roll_back(&place, to, accept_data_loss, console).await
+        Some(MigrateCommand::Rollback { which, to, steps, accept_data_loss }) => {
+            let place = Place::of(top, &which.env, console).await?;
+            roll_back(&place, to.as_deref(), steps, accept_data_loss, console).await
         }
     }
-}
-
-/// What the environment says of its database.
-fn config(environment: &Environment) -> Result<DatabaseConfig, Failure> {
-    environment.config.database.clone().ok_or_else(|| {
-        let name = &environment.name;
-        Failure::usage(format!(
-            "environment {name} has no [database]; add it to environments/{name}.toml"
-        ))
-    })
-}
-
-/// An environment with its migrations' files.
-fn files(top: &Top, name: &EnvName) -> Result<(Environment, DatabaseConfig, Migrations), Failure> {
-    let environment = top.environment(name)?;
-    let config = config(&environment)?;
-    let directory = environment.path(&config.migrations.directory);
-    let migrations =
-        Migrations::read(&directory).map_err(|error| Failure::of(Exit::Usage, &error))?;
-    Ok((environment, config, migrations))
-}
-
-/// How migrations run in the environment, by its files.
-fn settings(top: &Top, environment: &Environment) -> Result<Settings, Failure> {
-    liftlock_promote::migration_settings(environment, top.actor.clone(), None)
-        .map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// An environment's migrations, database and ledger.
@@ -83,12 +47,21 @@ struct Place {
 
 impl Place {
     async fn of(top: &Top, name: &EnvName, console: &Console) -> Result<Self, Failure> {
-        let (environment, config, migrations) = files(top, name)?;
+        let environment = top.environment(name)?;
+        let config = environment.config.database.clone().ok_or_else(|| {
+            Failure::usage(format!(
+                "environment {name} has no [database]; add it to environments/{name}.toml"
+            ))
+        })?;
+        let directory = environment.path(&config.migrations.directory);
+        let migrations =
+            Migrations::read(&directory).map_err(|error| Failure::of(Exit::Usage, &error))?;
         let stage_directory = connect::stage_directory(top, &environment);
         if environment.config.infrastructure.engine == liftlock_environment::config::Engine::Stage {
             crate::local::ensure(&environment, &stage_directory, console).await?;
         }
-        let settings = settings(top, &environment)?;
+        let settings =
+            liftlock_promote::migration_settings(&environment, top.actor.clone(), None)?;
         let (ledger, location) = connect::ledger(top, &environment).await?;
         let work = connect::work(top, &environment);
         let secrets = Secrets::new(environment.config.aws.clone(), stage_directory);
@@ -143,26 +116,14 @@ impl Place {
     }
 }
 
-async fn dry_run(place: &Place, ask: &Migrate, console: &Console) -> Result<Exit, Failure> {
+async fn dry_run(place: &Place, console: &Console) -> Result<Exit, Failure> {
     let mut database = place.database(None).await?;
     let report = database
         .dry_run(&place.migrations)
         .await
         .map_err(|error| Failure::of(error.exit(), &error))?;
-    write_reports(&report, ask.sarif.as_deref())
-        .map_err(|error| Failure::of(Exit::Usage, &error))?;
     console.result("dry_run", &report, || report.to_string());
-    Ok(if ask.strict { report.exit_strict() } else { report.exit() })
-}
-
-fn write_reports(report: &DryRun, sarif: Option<&Path>) -> Result<(), ReportError> {
-    if let Some(file) = sarif {
-        write_sarif(file, &report.findings, &report.directory)?;
-    }
-    match std::env::var_os("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty()) {
-        Some(file) => append_step_summary(Path::new(&file), report),
-        None => Ok(()),
-    }
+    Ok(report.exit())
 }
 
 async fn apply(place: &Place, contract: bool, console: &Console) -> Result<Exit, Failure> {
@@ -238,39 +199,14 @@ fn lines(verb: &str, ran: &[Ran]) -> String {
         .join("\n")
 }
 
-async fn status(place: &Place, history: bool, console: &Console) -> Result<Exit, Failure> {
+async fn status(place: &Place, console: &Console) -> Result<Exit, Failure> {
     let mut database = place.database(None).await?;
     let status = database
         .status(&place.migrations)
         .await
         .map_err(|error| Failure::of(Exit::Failed, &error))?;
-    let history = match history {
-        true => Some(database.history().await.map_err(|error| Failure::of(Exit::Failed, &error))?),
-        false => None,
-    };
-    let shown = Shown { status: &status, history: history.as_deref() };
-    console.result("status", &shown, || shown.describe());
+    console.result("status", &status, || describe(&status));
     Ok(if status.problems.is_empty() { Exit::Done } else { Exit::Failed })
-}
-
-/// What `status` shows.
-#[derive(serde::Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    status: &'a Status,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<&'a [Execution]>,
-}
-
-impl Shown<'_> {
-    fn describe(&self) -> String {
-        let mut lines = vec![describe(self.status)];
-        if let Some(history) = self.history {
-            lines.push(format!("history, {} entries", history.len()));
-            lines.extend(history.iter().map(|one| format!("  {one}")));
-        }
-        lines.join("\n")
-    }
 }
 
 fn describe(status: &Status) -> String {
@@ -285,24 +221,16 @@ fn describe(status: &Status) -> String {
     lines.join("\n")
 }
 
-fn how_far(to: Option<&str>, steps: Option<u32>) -> Result<To, Failure> {
-    match to {
-        Some(text) => MigrationId::parse_version(text)
-            .map(To::Version)
-            .map_err(|error| Failure::of(Exit::Usage, &error)),
-        None => Ok(To::Steps(steps.unwrap_or_default())),
-    }
-}
-
 async fn roll_back(
     place: &Place,
-    to: To,
+    to: Option<&str>,
+    steps: Option<usize>,
     accept_data_loss: bool,
     console: &Console,
 ) -> Result<Exit, Failure> {
     let run = RunId::generate();
     let hold = place.hold(&run).await?;
-    let rolled = roll_back_held(place, &run, to, accept_data_loss, console).await;
+    let rolled = roll_back_held(place, &run, to, steps, accept_data_loss, console).await;
     hold.give_back().await;
     let back = rolled?;
     console.result("rolled_back", &back, || match back.ran.len() {
@@ -325,11 +253,28 @@ async fn roll_back(
 async fn roll_back_held(
     place: &Place,
     run: &RunId,
-    to: To,
+    to: Option<&str>,
+    steps: Option<usize>,
     accept_data_loss: bool,
     console: &Console,
 ) -> Result<RolledBack, Failure> {
     let mut database = place.database(Some(run)).await?;
+    let to = match (to, steps) {
+        (Some(text), _) => {
+            MigrationId::parse_version(text).map_err(|error| Failure::of(Exit::Usage, &error))?
+        }
+        (None, steps) => {
+            let mut applied: Vec<_> = database
+                .applied()
+                .await
+                .map_err(|error| Failure::of(Exit::Failed, &error))?
+                .into_iter()
+                .map(|one| one.version)
+                .collect();
+            applied.sort_unstable_by(|a, b| b.cmp(a));
+            applied.get(steps.unwrap_or(0)).copied().unwrap_or(0)
+        }
+    };
     let back = database
         .rollback(to, accept_data_loss, &mut |progress| console.life(&progress.to_string()))
         .await
