@@ -7,6 +7,7 @@ use liftlock_model::MigrationId;
 
 use crate::check::compare;
 use crate::database::Database;
+use crate::drift::{self, SchemaRun};
 use crate::failure::{ApplyError, Failure};
 use crate::files::{FilesError, Migration, Migrations};
 use crate::history::{self, Action, Entry};
@@ -131,6 +132,17 @@ async fn apply_locked(
     if todo.is_empty() {
         return Ok(());
     }
+    let run = SchemaRun::begin(bench, drift::Action::Apply, on).await?;
+    let applied = apply_todo(bench, todo, ran, on).await;
+    run.end(bench, applied, on).await
+}
+
+async fn apply_todo(
+    bench: &mut Workbench<'_>,
+    todo: Todo<'_>,
+    ran: &mut Vec<Ran>,
+    on: On<'_>,
+) -> Result<(), Failure> {
     keep_books(bench, &todo, on).await?;
     // Nothing comes after what is half done. A rollback script that was mended is kept all the same: that one needs it.
     if let Some(refusal) = run::refusal(todo.halves.values(), &todo.pending) {

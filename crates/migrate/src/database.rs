@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use crate::check::{Problem, compare};
 use crate::connect::{Address, ConnectError};
+use crate::drift::Drift;
 use crate::dry_run::Recorder;
 use crate::failure::Failure;
 use crate::files::{Migration, Migrations};
@@ -65,6 +66,8 @@ pub struct Status {
     pub half_done: Vec<HalfDone>,
     /// Why nothing would be applied; none if all is well.
     pub problems: Vec<Problem>,
+    /// How the schema stands to what the last run left.
+    pub drift: Drift,
 }
 
 /// A migration that would be applied.
@@ -181,7 +184,9 @@ impl Database {
         let halves = outside::halves(&mut self.connection).await;
         let halves = halves.map_err(|error| StatusError::new(&self.address.place, &error))?;
         let half_done = halves.values().map(Half::tell).collect();
-        Ok(Status { database: self.address.place.clone(), applied, pending, half_done, problems })
+        let drift = self.drift().await?;
+        let database = self.address.place.clone();
+        Ok(Status { database, applied, pending, half_done, problems, drift })
     }
 
     /// The connection, ready for transactions that change something.

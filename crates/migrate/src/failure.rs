@@ -6,6 +6,7 @@ use liftlock_model::{Exit, MigrationId};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 use crate::check::Problem;
+use crate::drift::Drifted;
 use crate::files::FilesError;
 use crate::lock::LockError;
 use crate::outside::{Direction, HalfDone};
@@ -162,6 +163,9 @@ pub enum Failure {
         /// The scripts.
         scripts: Vec<String>,
     },
+    /// Others have changed the schema since the last run; nothing was touched.
+    #[error("{0}")]
+    Drift(Drifted),
     /// Another run has the database, or the lock is not kept.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -300,7 +304,7 @@ impl Failure {
             | Self::ChangedHalf { .. }
             | Self::NotInDoubt { .. }
             | Self::NoRollback { .. } => Exit::Usage,
-            Self::Unproven { .. } => Exit::Refused,
+            Self::Unproven { .. } | Self::Drift(_) => Exit::Refused,
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Lock(LockError::Pooled) => Exit::Usage,
             Self::Script { .. } | Self::Raced { .. } | Self::Database { .. } => Exit::Failed,

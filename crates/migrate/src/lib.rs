@@ -8,6 +8,7 @@ mod check;
 mod connect;
 mod database;
 mod directive;
+mod drift;
 mod dry_run;
 mod failure;
 mod files;
@@ -41,6 +42,7 @@ pub use check::Problem;
 pub use connect::{ConnectError, ConnectErrorKind};
 pub use database::{Database, Pending, Status, StatusError};
 pub use directive::{Allow, Directives};
+pub use drift::{Baseline, Drift, DriftPolicy, Drifted};
 pub use dry_run::{
     Again, Blocks, DryRun, DryRunError, Lock, Loss, ReportError, RowsTouched, StatementTrial,
     Trial, Verdict, append_step_summary, markdown, sarif, write_sarif,

@@ -49,6 +49,16 @@ pub enum Progress {
         /// Which migration.
         id: MigrationId,
     },
+    /// Others have changed the schema since the last run, or it is not known whether they have; the run goes on.
+    Drift {
+        /// What changed.
+        text: String,
+    },
+    /// What the run left of the schema could not be kept: the next run cannot tell whether others change it.
+    SchemaNotKept {
+        /// What was seen.
+        reason: String,
+    },
     /// A migration's script begins.
     Applying {
         /// Which migration.
@@ -172,6 +182,12 @@ impl fmt::Display for Progress {
             Self::RollbackReplaced { id } => {
                 write!(f, "{id}: its rollback script has changed; the new one is kept")
             }
+            Self::Drift { text } => write!(f, "note: {text}"),
+            Self::SchemaNotKept { reason } => write!(
+                f,
+                "note: the schema after this run could not be kept, so that the next one cannot tell whether others change \
+                 it: {reason}"
+            ),
             Self::Applying { id, number, of } => write!(f, "applying {id} ({number} of {of})"),
             Self::RollingBack { id } => write!(f, "rolling back {id}"),
             Self::Statement { id, number, of, line } => {

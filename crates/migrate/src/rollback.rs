@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::apply::{finish, settle};
 use crate::catalog::{self, Catalog, Changes};
 use crate::database::Database;
+use crate::drift::{self, SchemaRun};
 use crate::failure::{Failure, RollbackError};
 use crate::files::Script;
 use crate::history::{self, Action, Applied, Entry, RollbackProof};
@@ -214,6 +215,18 @@ impl Back {
 }
 
 async fn rollback_locked(
+    bench: &mut Workbench<'_>,
+    to: To,
+    accept_data_loss: bool,
+    done: &mut RolledBack,
+    on: On<'_>,
+) -> Result<(), Failure> {
+    let run = SchemaRun::begin(bench, drift::Action::Rollback, on).await?;
+    let rolled = rollback_each(bench, to, accept_data_loss, done, on).await;
+    run.end(bench, rolled, on).await
+}
+
+async fn rollback_each(
     bench: &mut Workbench<'_>,
     to: To,
     accept_data_loss: bool,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use liftlock_model::{Actor, RunId};
 
+use crate::drift::DriftPolicy;
 use crate::lint::LintSettings;
 
 /// How migrations run.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub accept_unproven: bool,
     /// How much the findings of a dry-run matter.
     pub lint: LintSettings,
+    /// What to do if others have changed the schema since the last run.
+    pub drift: DriftPolicy,
     /// Who runs them; kept in the history.
     pub actor: Actor,
     /// The run that they belong to, if any; kept in the history.
@@ -52,6 +55,7 @@ impl Settings {
             progress_every: Duration::from_secs(10),
             accept_unproven: false,
             lint: LintSettings::default(),
+            drift: DriftPolicy::Refuse,
             actor,
             run: None,
             reason: None,

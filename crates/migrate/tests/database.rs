@@ -17,6 +17,8 @@ mod by_hand;
 mod chaos;
 #[path = "database/connect.rs"]
 mod connect;
+#[path = "database/drift.rs"]
+mod drift;
 #[path = "database/dry_run.rs"]
 mod dry_run;
 #[path = "database/dry_run_lint.rs"]
@@ -33,6 +35,8 @@ mod dry_run_verdicts;
 mod fleet;
 #[path = "database/locks.rs"]
 mod locks;
+#[path = "database/oracle.rs"]
+mod oracle;
 #[path = "database/outside.rs"]
 mod outside;
 #[path = "database/pooler.rs"]

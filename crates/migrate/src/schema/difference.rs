@@ -60,6 +60,12 @@ impl Difference {
         !self.is_empty() && self.objects.iter().all(|object| object.change == Change::ColumnOrder)
     }
 
+    /// What is left without the objects that `left_out` says.
+    pub(crate) fn without(mut self, left_out: impl Fn(&ObjectChange) -> bool) -> Self {
+        self.objects.retain(|object| !left_out(object));
+        self
+    }
+
     /// What is different, sorted by kind and name.
     pub fn objects(&self) -> &[ObjectChange] {
         &self.objects

@@ -115,13 +115,14 @@ async fn failures_stop_a_fleet_and_it_can_be_gone_on_with() {
     assert_eq!(tenants.with_table("refinery_schema_history").await, 1, "only the canary's books");
 
     execute(&mut session(&tenants.url(0)).await, "drop table a").await;
-    let one_by_one = ["--list", &list, "--concurrency", "1"];
+    // What stood in the way was mended by hand, and those runs know it.
+    let one_by_one = ["--list", &list, "--concurrency", "1", "--drift", "warn"];
     let (code, report, said) = tenants.migrate(&files, &one_by_one);
     assert_eq!((code, states(&report, "applied"), states(&report, "failed")), (1, 3, 1), "{said}");
     assert_eq!(states(&report, "not_tried"), 4);
     assert_eq!(report["stopped"], "1 failed, and at most 0 may");
 
-    let tolerant = ["--list", &list, "--max-failures", "1"];
+    let tolerant = ["--list", &list, "--max-failures", "1", "--drift", "warn"];
     let (code, report, said) = tenants.migrate(&files, &tolerant);
     assert_eq!((code, states(&report, "applied"), states(&report, "failed")), (1, 4, 1), "{said}");
     assert_eq!((states(&report, "up_to_date"), &report["stopped"]), (3, &Value::Null));

@@ -9,7 +9,7 @@ use crate::support::{execute, session};
 const BASE: &str = include_str!("schema_base.sql");
 const CASES: &str = include_str!("schema_cases.sql");
 
-async fn base() -> Option<(TestDatabase, sqlx::PgConnection)> {
+pub(crate) async fn base() -> Option<(TestDatabase, sqlx::PgConnection)> {
     let database = TestDatabase::new().await?;
     let mut connection = session(database.url()).await;
     let role = "do $$ begin create role schema_owner; exception when duplicate_object or unique_violation then end $$";
@@ -19,7 +19,7 @@ async fn base() -> Option<(TestDatabase, sqlx::PgConnection)> {
 }
 
 /// A change, its reversal, and how the change is told.
-fn cases() -> Vec<(&'static str, &'static str, String)> {
+pub(crate) fn cases() -> Vec<(&'static str, &'static str, String)> {
     let blocks = CASES.split("\n\n").filter(|block| block.contains("\n--> "));
     let case = |block: &'static str| {
         let mut lines = block.trim().lines();

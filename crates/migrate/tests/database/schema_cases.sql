@@ -124,7 +124,7 @@ drop index shop.orders_amount_idx; create index orders_amount_idx on shop.orders
 drop index shop.orders_amount_idx; create index orders_amount_idx on shop.orders (amount desc) where amount > 10;
 --> +CREATE INDEX orders_amount_idx ON shop.orders USING btree (amount) WHERE
 
-update pg_index set indisvalid = false where indexrelid = 'shop.orders_amount_idx'::regclass;
+update pg_index set indisvalid = false where indexrelid = 'shop.orders_amount_idx'::regclass; -- pg_dump does not tell
 reindex index shop.orders_amount_idx;
 --> +INVALID
 
@@ -152,7 +152,7 @@ drop trigger touch on shop.users;
 create trigger touch before update of name on shop.users for each row execute function shop.touch();
 --> trigger touch on shop.users (removed)
 
-alter table shop.orders disable trigger all;
+alter table shop.orders disable trigger all; -- pg_dump does not tell
 alter table shop.orders enable trigger all;
 --> +its triggers are disabled
 
@@ -206,7 +206,7 @@ create or replace view shop.names with (security_barrier) as select id, name fro
 create or replace view shop.names with (security_barrier) as select id, name from shop.users;
 --> view shop.names (changed)
 
-refresh materialized view shop.totals with no data;
+refresh materialized view shop.totals with no data; -- pg_dump does not tell
 refresh materialized view shop.totals;
 --> +not populated
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
-use liftlock_migrate::Settings;
+use liftlock_migrate::{DriftPolicy, Settings};
 use liftlock_model::{Actor, MigrationId};
 
 use crate::command::Failed;
@@ -13,6 +13,7 @@ use crate::commands::adopt::Adopt;
 use crate::commands::apply::Apply;
 use crate::commands::baseline::Baseline;
 use crate::commands::check::Check;
+use crate::commands::drift::Drift;
 use crate::commands::fleet::Fleet;
 use crate::commands::new::New;
 use crate::commands::prove::Prove;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Baseline(Baseline),
     /// Shows what is applied and what is pending; changes nothing
     Status(Status),
+    /// Shows what others have changed in the schema since the last run
+    Drift(Drift),
     /// Checks the files, and says what is wrong with their SQL; needs no database
     Check(Check),
     /// Rolls back, newest first, with the rollback scripts that the database keeps
@@ -91,6 +94,9 @@ pub(crate) struct Options {
     /// How long to wait for another run on the same database
     #[arg(long, global = true, default_value = "1m", value_name = "TIME", value_parser = duration)]
     wait: Duration,
+    /// What to do if others have changed the schema since the last run
+    #[arg(long, global = true, value_enum, default_value_t = DriftChoice::Refuse, value_name = "WHAT")]
+    drift: DriftChoice,
     /// Who runs this, for the history
     #[arg(long, global = true, env = "LIFTLOCK_ACTOR", value_name = "NAME")]
     actor: Option<String>,
@@ -108,6 +114,27 @@ pub(crate) enum Output {
     Markdown,
 }
 
+/// What to do about drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DriftChoice {
+    /// Touch nothing
+    Refuse,
+    /// Show it and go on
+    Warn,
+    /// Do not look
+    Ignore,
+}
+
+impl From<DriftChoice> for DriftPolicy {
+    fn from(choice: DriftChoice) -> Self {
+        match choice {
+            DriftChoice::Refuse => Self::Refuse,
+            DriftChoice::Warn => Self::Warn,
+            DriftChoice::Ignore => Self::Ignore,
+        }
+    }
+}
+
 impl Options {
     pub(crate) fn settings(&self) -> Result<Settings, Failed> {
         let login = ["GITHUB_ACTOR", "USER", "LOGNAME"]
@@ -122,6 +149,7 @@ impl Options {
             concurrent_budget: self.concurrent_budget,
             alert_after: self.alert_after,
             lint: self.lint.settings()?,
+            drift: self.drift.into(),
             ..Settings::new(Actor::new(&actor))
         })
     }

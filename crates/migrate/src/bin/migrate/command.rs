@@ -96,6 +96,7 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
         Some(Command::Baseline(ask)) => commands::baseline::run(&options, &ask).await,
         Some(Command::New(ask)) => commands::new::run(&options, &ask),
         Some(Command::Status(ask)) => commands::status::run(&options, &ask).await,
+        Some(Command::Drift(ask)) => commands::drift::run(&options, &ask).await,
         Some(Command::Check(ask)) => commands::check::run(&options, &ask).await,
         Some(Command::Rollback(ask)) => commands::rollback::run(&options, &ask).await,
         Some(Command::Snapshot(ask)) => commands::snapshot::run(&options, &ask).await,

@@ -4,6 +4,7 @@ pub(crate) mod adopt;
 pub(crate) mod apply;
 pub(crate) mod baseline;
 pub(crate) mod check;
+pub(crate) mod drift;
 pub(crate) mod dry_run;
 pub(crate) mod fleet;
 pub(crate) mod new;

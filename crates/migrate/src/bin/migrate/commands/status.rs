@@ -21,7 +21,7 @@ pub(crate) async fn run(options: &Options, ask: &Status) -> Result<End, Failed> 
     let mut database = connect(options).await?;
     let failed = |error| Failed::ended(error, Exit::Failed);
     let status = database.status(&migrations).await.map_err(failed)?;
-    let fine = status.problems.is_empty() && status.half_done.is_empty();
+    let fine = status.problems.is_empty() && status.half_done.is_empty() && !status.drift.is_seen();
     let exit = if fine { Exit::Done } else { Exit::Failed };
     let mut json = json!(status);
     let mut lines = lines(&status);
@@ -40,6 +40,10 @@ fn lines(status: &Standing) -> Vec<String> {
     lines.extend(status.pending.iter().map(|one| format!("  pending  {one}")));
     lines.extend(status.half_done.iter().map(|half| format!("  HALF DONE  {half}")));
     lines.extend(status.problems.iter().map(|problem| format!("  PROBLEM  {problem}")));
+    let drift = &status.drift;
+    if drift.is_seen() || drift.unknown.is_some() {
+        lines.push(format!("  DRIFT  {}", drift.headline()));
+    }
     lines
 }
 
