@@ -9,3 +9,4 @@ mod ledger;
 mod machine;
 mod releases;
 mod scene;
+mod snapshots;

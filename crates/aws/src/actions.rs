@@ -47,7 +47,10 @@ actions! {
     PassRole = "iam:PassRole",
     AddTagsToSnapshot = "rds:AddTagsToResource",
     CreateSnapshot = "rds:CreateDBSnapshot",
+    DescribeInstances = "rds:DescribeDBInstances",
     DescribeSnapshots = "rds:DescribeDBSnapshots",
+    RestoreFromSnapshot = "rds:RestoreDBInstanceFromDBSnapshot",
+    RestoreToTime = "rds:RestoreDBInstanceToPointInTime",
     GetParameter = "ssm:GetParameter",
 }
 

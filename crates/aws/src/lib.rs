@@ -5,6 +5,7 @@ mod alarms;
 mod clients;
 mod ecs;
 mod error;
+mod instances;
 mod parameters;
 mod snapshots;
 
@@ -13,5 +14,6 @@ pub use alarms::{Alarm, Alarms};
 pub use clients::{Clients, ConnectError, Credentials};
 pub use ecs::EcsTarget;
 pub use error::{AwsError, AwsErrorKind};
+pub use instances::RdsInstances;
 pub use parameters::SsmParameters;
 pub use snapshots::RdsSnapshots;

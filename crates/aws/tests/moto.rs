@@ -18,10 +18,13 @@ use aws_sdk_elasticloadbalancingv2::types::{
     TargetGroupTuple, TargetTypeEnum,
 };
 use liftlock_aws::{
-    Alarms, AwsErrorKind, Clients, Credentials, EcsTarget, RdsSnapshots, SsmParameters,
+    Alarms, AwsErrorKind, Clients, Credentials, EcsTarget, RdsInstances, RdsSnapshots,
+    SsmParameters,
 };
 use liftlock_environment::config;
-use liftlock_migrate::snapshot::{SnapshotErrorKind, SnapshotRequest, take};
+use liftlock_migrate::snapshot::{
+    Origin, ReviveRequest, SnapshotErrorKind, SnapshotRequest, revive, take,
+};
 use liftlock_model::ImageRef;
 use liftlock_rollout::{
     Colour, Target, TargetErrorKind, Wait, Weights, lower, raise, seen_serving, shift,
@@ -302,6 +305,74 @@ async fn a_snapshot_is_made_once() {
     let ours: Vec<_> = all.filter(|snapshot| snapshot["SnapshotType"] == "manual").collect();
     assert_eq!(ours.len(), 1);
     assert_eq!(ours[0]["TagList"][0]["Key"], "liftlock:run");
+}
+
+/// Shows C-RB-2 in part: an instance comes back from a snapshot, or to a point in time, once, in the old one's class and network, with
+/// its tags; the old one stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_brought_back_once() {
+    let Some(moto) = Moto::start().await else { return };
+    let clients = clients(&moto).await;
+    let (snapshots, instances) = (RdsSnapshots::new(&clients), RdsInstances::new(&clients));
+    let rds = aws_sdk_rds::Client::new(&sdk(&moto));
+    let subnets = moto.aws().call(["ec2", "describe-subnets"]).await;
+    let subnet = |n: usize| subnets["Subnets"][n]["SubnetId"].as_str().unwrap().to_owned();
+    let group = rds.create_db_subnet_group().db_subnet_group_name(PREFIX);
+    let group = group.db_subnet_group_description("x").subnet_ids(subnet(0)).subnet_ids(subnet(1));
+    group.send().await.unwrap();
+    let guards = moto.aws().call(["ec2", "describe-security-groups"]).await;
+    let guard = guards["SecurityGroups"][0]["GroupId"].as_str().unwrap();
+    let instance = rds.create_db_instance().db_instance_identifier(PREFIX).engine("postgres");
+    let instance = instance.db_subnet_group_name(PREFIX).vpc_security_group_ids(guard);
+    instance.db_instance_class("db.t4g.micro").allocated_storage(20).send().await.unwrap();
+
+    let cancel = CancellationToken::new();
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let request = SnapshotRequest {
+        id: "shop-dev-run-1".into(),
+        instance: PREFIX.into(),
+        tags: BTreeMap::new(),
+    };
+    take(&snapshots, &request, minute, second, &quiet, &cancel).await.unwrap();
+    let ask = |name: &str, origin| ReviveRequest {
+        instance: name.into(),
+        like: PREFIX.into(),
+        origin,
+        tags: [("liftlock:run".to_owned(), "run-2".to_owned())].into(),
+    };
+    let from = |id: &str| Origin::Snapshot { id: id.into() };
+    let at = Origin::Time { at: "2026-01-31T10:15:00Z".parse().unwrap() };
+    for request in [
+        ask("shop-dev-back", from("shop-dev-run-1")),
+        ask("shop-dev-back", from("shop-dev-run-1")),
+        ask("shop-dev-then", at.clone()),
+        ask("shop-dev-then", at),
+    ] {
+        let revived = revive(&instances, &request, minute, second, &quiet, &cancel).await.unwrap();
+        assert!(revived.endpoint.starts_with(&request.instance), "{}", revived.endpoint);
+    }
+    let seen = moto.aws().call(["rds", "describe-db-instances"]).await;
+    let all = seen["DBInstances"].as_array().unwrap();
+    assert_eq!(all.len(), 3);
+    for name in ["shop-dev-back", "shop-dev-then"] {
+        let one = all.iter().find(|one| one["DBInstanceIdentifier"] == name).unwrap();
+        assert_eq!(one["DBInstanceClass"], "db.t4g.micro");
+        assert_eq!(one["DBSubnetGroup"]["DBSubnetGroupName"], PREFIX);
+        assert_eq!(one["VpcSecurityGroups"][0]["VpcSecurityGroupId"], guard);
+        let tags = one["TagList"].as_array().unwrap();
+        assert!(tags.iter().any(|tag| tag["Key"] == "liftlock:restored-from"), "{tags:?}");
+        assert!(tags.iter().any(|tag| tag["Value"] == "run-2"), "{tags:?}");
+    }
+    // Its name is taken by something else; its snapshot is not there.
+    for (name, id, words) in [
+        (PREFIX, "shop-dev-run-1", "was not brought back from shop-dev-run-1"),
+        ("shop-dev-x", "nothing", "nothing"),
+    ] {
+        let request = ask(name, from(id));
+        let refused = revive(&instances, &request, minute, second, &quiet, &cancel).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

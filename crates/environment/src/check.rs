@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Period;
 use crate::chain;
-use crate::config::{Backend, Config, Engine, SecretSource, Smoke};
+use crate::config::{Backend, Config, Engine, SecretSource, Smoke, Snapshot, SnapshotMethod};
 use crate::load::Environment;
 use crate::problem::Finding;
 use crate::source::Sources;
@@ -197,6 +197,30 @@ fn database(config: &Config, checks: &mut Checks<'_>) {
     }
     if let Some(snapshot) = &database.snapshot {
         checks.takes_time(&["database", "snapshot", "timeout"], snapshot.timeout);
+        fits_method(snapshot, checks);
+    }
+}
+
+/// What is only for the other method would be ignored in silence.
+fn fits_method(snapshot: &Snapshot, checks: &mut Checks<'_>) {
+    let place = |last| ["database", "snapshot", last];
+    match (snapshot.method, &snapshot.directory, &snapshot.instance) {
+        (SnapshotMethod::PgDump, None, _) => checks.value(
+            &place("method"),
+            "snapshots by `pg_dump` need a directory",
+            "name it: `directory = \"…\"`, on a disk that outlives this machine's",
+        ),
+        (SnapshotMethod::PgDump, _, Some(_)) => checks.key(
+            &place("instance"),
+            "`instance` is for snapshots by `rds`",
+            "leave it out, or say `method = \"rds\"`",
+        ),
+        (SnapshotMethod::Rds, Some(_), _) => checks.key(
+            &place("directory"),
+            "`directory` is for snapshots by `pg_dump`",
+            "leave it out, or say `method = \"pg_dump\"`",
+        ),
+        _ => {}
     }
 }
 

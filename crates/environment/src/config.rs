@@ -265,12 +265,31 @@ impl Default for Lint {
     }
 }
 
+/// How a snapshot is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotMethod {
+    /// By RDS, of the whole instance.
+    #[default]
+    Rds,
+    /// By `pg_dump`, of the database alone, as an archive in a directory.
+    PgDump,
+}
+
 /// The snapshot before migrations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
-    /// The RDS instance; `<application>-<environment>` if left out.
+    /// How it is made.
+    #[serde(default)]
+    pub method: SnapshotMethod,
+    /// The RDS instance (`rds`); `<application>-<environment>` if left out.
     pub instance: Option<String>,
+    /// The directory of the archives (`pg_dump`), from the repository's top or absolute.
+    pub directory: Option<PathBuf>,
+    /// Whether nothing is applied without it. If not, a snapshot that cannot be made is reported, and that is all.
+    #[serde(default = "defaults::yes")]
+    pub required: bool,
     /// How long to wait until it is available.
     #[serde(default = "defaults::snapshot_timeout")]
     pub timeout: Period,
@@ -603,6 +622,9 @@ mod defaults {
     }
     pub(super) fn snapshot_timeout() -> Period {
         Period::from_secs(1800)
+    }
+    pub(super) fn yes() -> bool {
+        true
     }
     pub(super) fn snapshot_days() -> u32 {
         2557

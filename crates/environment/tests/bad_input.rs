@@ -65,6 +65,24 @@ fn what_is_said_of_the_linters_rules_makes_sense() {
     at(4, &migrations("concurrent_budget = \"0s\"\n"), &["no time at all"]);
 }
 
+/// Shows C-MIG-8 as far as the files go: a method gets what it needs, and nothing of the other's.
+#[test]
+fn a_snapshot_fits_its_method() {
+    let snapshot = |more: &str| {
+        format!(
+            "[database]\nurl = {{ from = \"env\", variable = \"X\" }}\n[database.snapshot]\n{more}"
+        )
+    };
+    at(4, &snapshot("method = \"pg_dump\"\n"), &["need a directory", "directory = "]);
+    at(
+        5,
+        &snapshot("method = \"pg_dump\"\ninstance = \"x\"\ndirectory = \"y\"\n"),
+        &["`instance` is for"],
+    );
+    at(4, &snapshot("directory = \"y\"\n"), &["`directory` is for snapshots by `pg_dump`"]);
+    at(4, &snapshot("method = \"pgdump\"\n"), &["did you mean `pg_dump`?"]);
+}
+
 #[test]
 fn typing_mistakes_get_the_nearest_name() {
     at(1, "[databse]\n", &["unknown key `databse`", "did you mean `database`?", "`services`"]);

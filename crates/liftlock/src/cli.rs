@@ -223,6 +223,13 @@ pub(crate) enum MigrateCommand {
         #[command(flatten)]
         which: Where,
     },
+    /// Take a snapshot of the database now, as the environment says.
+    Snapshot {
+        #[command(flatten)]
+        which: Where,
+    },
+    /// Bring a snapshot back: beside the live database, or in its place.
+    Restore(MigrateRestore),
     /// Roll back the newest migrations.
     #[command(group = ArgGroup::new("how far").required(true).args(["to", "steps"]))]
     Rollback {
@@ -238,6 +245,31 @@ pub(crate) enum MigrateCommand {
         #[arg(long)]
         accept_data_loss: bool,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["snapshot", "at"]))]
+pub(crate) struct MigrateRestore {
+    #[command(flatten)]
+    pub which: Where,
+    /// The snapshot, as `history` and `migrate snapshot` name it.
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: Option<String>,
+    /// A point in time instead (RDS), such as `2026-01-31T10:15:00Z`.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<jiff::Timestamp>,
+    /// The new database's, or the new instance's, name.
+    #[arg(long, value_name = "NAME", conflicts_with = "replace")]
+    pub into: Option<String>,
+    /// Put it in the live database's place (archives of `pg_dump`); that keeps everything under another name.
+    #[arg(long, requires = "yes_replace")]
+    pub replace: bool,
+    /// The live database's name, typed by whoever means it.
+    #[arg(long, value_name = "DATABASE", requires = "replace")]
+    pub yes_replace: Option<String>,
+    /// End the sessions of others that stand in the way.
+    #[arg(long, requires = "replace")]
+    pub terminate_sessions: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,7 @@
 //! Connects an environment to its real parts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use liftlock_aws::{Alarms, Clients, Credentials, EcsTarget, RdsSnapshots};
@@ -62,27 +62,11 @@ async fn site_in(
     std::fs::create_dir_all(&work)
         .map_err(|error| Failure::usage(format!("{}: {error}", work.display())))?;
     let aws = environment.config.aws.clone();
-    let (clients, infrastructure): (Clients, Box<dyn Infrastructure>) = match environment
-        .config
-        .infrastructure
-        .engine
-    {
-        Engine::Stage => {
-            let running = local::start(&environment, &stage_directory, console).await?;
-            let credentials = Credentials::Static {
-                access_key: running.access_key.clone(),
-                secret: running.secret_key.clone(),
-            };
-            let clients = Clients::connect(&aws, Some(&running.endpoint), credentials).await;
-            let maker = stage::StageInfrastructure::new(&environment, &stage_directory);
-            (clients.map_err(|error| Failure::of(Exit::Authentication, &error))?, Box::new(maker))
-        }
+    let clients = clients(&environment, &stage_directory, console).await?;
+    let infrastructure: Box<dyn Infrastructure> = match environment.config.infrastructure.engine {
+        Engine::Stage => Box::new(stage::StageInfrastructure::new(&environment, &stage_directory)),
         Engine::Terraform | Engine::Tofu => {
-            let clients = Clients::connect(&aws, None, Credentials::Chain)
-                .await
-                .map_err(|error| Failure::of(Exit::Authentication, &error))?;
-            let maker = TerraformInfrastructure::new(&environment, &work.join("terraform"));
-            (clients, Box::new(maker))
+            Box::new(TerraformInfrastructure::new(&environment, &work.join("terraform")))
         }
     };
     let prefix = environment.prefix();
@@ -108,6 +92,27 @@ async fn site_in(
         infrastructure,
         work,
     })
+}
+
+/// AWS, or the stage in its place, which is started if it does not run.
+pub(crate) async fn clients(
+    environment: &Environment,
+    stage_directory: &Path,
+    console: &Console,
+) -> Result<Clients, Failure> {
+    let aws = &environment.config.aws;
+    let clients = match environment.config.infrastructure.engine {
+        Engine::Stage => {
+            let running = local::start(environment, stage_directory, console).await?;
+            let credentials = Credentials::Static {
+                access_key: running.access_key.clone(),
+                secret: running.secret_key.clone(),
+            };
+            Clients::connect(aws, Some(&running.endpoint), credentials).await
+        }
+        Engine::Terraform | Engine::Tofu => Clients::connect(aws, None, Credentials::Chain).await,
+    };
+    clients.map_err(|error| Failure::of(Exit::Authentication, &error))
 }
 
 /// CloudWatch's alarms of one environment.

@@ -18,6 +18,7 @@ use crate::outside::{self, Direction, rule};
 use crate::progress::{On, Progress, Ran};
 use crate::refinery;
 use crate::retry::Attempts;
+use crate::snapshot::SnapshotFailure;
 use crate::transaction::Workbench;
 
 impl Database {
@@ -56,8 +57,44 @@ impl Database {
             return Ok(());
         }
         lock::acquire(bench.connection, wait, on).await?;
-        let applied = apply_locked(&mut bench, migrations, to, ran, on).await;
+        let snapshot = self.snapshot_first(migrations, to, on).await;
+        let mut bench = self.workbench().await?;
+        let applied = match snapshot {
+            Ok(()) => apply_locked(&mut bench, migrations, to, ran, on).await,
+            Err(failure) => Err(failure),
+        };
         finish(&mut bench, applied).await
+    }
+
+    /// Makes the snapshot that is asked for, if something is going to be applied. The run lock is held: nobody else applies
+    /// anything between it and what follows.
+    async fn snapshot_first(
+        &mut self,
+        migrations: &Migrations,
+        to: Option<i32>,
+        on: On<'_>,
+    ) -> Result<(), Failure> {
+        let Some(ask) = self.settings.snapshot.clone() else { return Ok(()) };
+        let mut bench = self.workbench().await?;
+        if Todo::find(&mut bench, migrations, to).await?.pending.is_empty() {
+            return Ok(());
+        }
+        on(&Progress::TakingSnapshot);
+        let made = self.dump(&ask).await;
+        let made = made.map_err(|error| Failure::Snapshot(SnapshotFailure(Box::new(error))))?;
+        let manifest = &made.snapshot.manifest;
+        on(&Progress::SnapshotTaken {
+            id: manifest.id.clone(),
+            bytes: manifest.dump.bytes,
+            file: made.snapshot.dump(),
+        });
+        self.note_snapshot(&manifest.id);
+        Ok(())
+    }
+
+    /// Says which snapshot was taken before, for the history.
+    pub fn note_snapshot(&mut self, id: &str) {
+        self.settings.taken = Some(id.to_owned());
     }
 }
 

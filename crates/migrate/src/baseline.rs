@@ -131,7 +131,7 @@ impl Database {
         let wanted = migrations.all().iter().filter(|migration| migration.id.version <= at);
         let scripts: Vec<_> = wanted.map(|migration| &migration.up).collect();
         let trial = Shadow::empty(self, &scripts).await?;
-        let mut made = Self::connect(&trial.url, self.settings.clone()).await?;
+        let mut made = Self::connect(&trial.url, self.settings.on_a_copy()).await?;
         made.apply(migrations, Some(at), &mut |_| {}).await.map_err(BaselineError::Migrations)?;
         let made_schema = read(&mut made.connection, &made.address.place).await?;
         close(made.connection).await;

@@ -12,6 +12,7 @@ use crate::lock::LockError;
 use crate::outside::{Direction, HalfDone};
 use crate::progress::Ran;
 use crate::session::Session;
+use crate::snapshot::SnapshotFailure;
 use crate::text::{lines, printable};
 
 /// Why a script failed. Inside of a transaction nothing of it is left.
@@ -166,6 +167,9 @@ pub enum Failure {
     /// Others have changed the schema since the last run; nothing was touched.
     #[error("{0}")]
     Drift(Drifted),
+    /// The snapshot that is to be made before could not be: nothing was applied.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotFailure),
     /// Another run has the database, or the lock is not kept.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -305,6 +309,7 @@ impl Failure {
             | Self::NotInDoubt { .. }
             | Self::NoRollback { .. } => Exit::Usage,
             Self::Unproven { .. } | Self::Drift(_) => Exit::Refused,
+            Self::Snapshot(SnapshotFailure(error)) => error.exit(),
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Lock(LockError::Pooled) => Exit::Usage,
             Self::Script { .. } | Self::Raced { .. } | Self::Database { .. } => Exit::Failed,

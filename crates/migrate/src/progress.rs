@@ -1,6 +1,7 @@
 //! What a run tells while it goes on.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use liftlock_model::MigrationId;
@@ -38,6 +39,17 @@ pub enum Progress {
         by: Option<Session>,
         /// How long we will wait.
         at_most: Duration,
+    },
+    /// A snapshot is being made before anything is applied.
+    TakingSnapshot,
+    /// The snapshot is there, and was read back.
+    SnapshotTaken {
+        /// Its id.
+        id: String,
+        /// The size of its archive.
+        bytes: u64,
+        /// Its archive.
+        file: PathBuf,
     },
     /// A migration applied by refinery was taken over: its rollback script is kept from now on.
     Adopted {
@@ -175,6 +187,10 @@ impl fmt::Display for Progress {
             }
             Self::Waiting { by: None, at_most } => {
                 write!(f, "waiting up to {} s for another migration run", at_most.as_secs())
+            }
+            Self::TakingSnapshot => f.write_str("making a snapshot before anything is applied"),
+            Self::SnapshotTaken { id, bytes, file } => {
+                write!(f, "snapshot {id} made and read back: {bytes} bytes in {}", file.display())
             }
             Self::Adopted { id } => {
                 write!(f, "{id} was applied by refinery: its rollback script is kept from now on")

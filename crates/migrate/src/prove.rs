@@ -129,7 +129,7 @@ impl Database {
         let texts: Vec<&Script> = scripts.iter().flat_map(|one| [&one.up, &one.rollback]).collect();
         let shadow = Shadow::empty(self, &texts).await?;
         proving.tried_on = Some(shadow.place());
-        let mut copy = Self::connect(&shadow.url, self.settings.clone()).await?;
+        let mut copy = Self::connect(&shadow.url, self.settings.on_a_copy()).await?;
         proving.proofs = try_each(&mut copy, migrations, &scripts).await?;
         drop(copy);
         drop(shadow);

@@ -39,6 +39,20 @@ pub struct Refused {
     pub id: MigrationId,
     /// What would be lost, such as `table orders: 3 rows` or `column users.nickname: 2 values`.
     pub losses: Vec<String>,
+    /// The snapshot that was taken before the migration was applied, if one was.
+    pub snapshot: Option<String>,
+}
+
+impl Refused {
+    /// What to do instead: the snapshot holds what the database had before the migration.
+    pub fn instead(&self) -> Option<String> {
+        let id = self.snapshot.as_ref()?;
+        Some(format!(
+            "snapshot {id} holds what the database had before {}; `migrate restore {id}` brings that back beside the live database \
+             (an RDS snapshot: `liftlock migrate restore`)",
+            self.id
+        ))
+    }
 }
 
 /// A migration to roll back.
@@ -46,6 +60,8 @@ struct Back {
     id: MigrationId,
     script: Script,
     checksum: MigrationChecksum,
+    /// The snapshot that was taken before it was applied.
+    snapshot: Option<String>,
     /// What an earlier run left half done of it.
     half: Option<Half>,
 }
@@ -176,13 +192,13 @@ impl Back {
         let kept = applied.rollback_sql.clone().zip(applied.checksum.clone());
         let Some((sql, checksum)) = kept else { return Err(Failure::NoRollback { id }) };
         let script = Script::kept(format!("{id}.rollback.sql"), sql);
-        Ok(Self { id, script, checksum, half })
+        Ok(Self { id, script, checksum, snapshot: applied.snapshot.clone(), half })
     }
 
     fn of_half(half: Half) -> Self {
         let id = half.id.clone();
         let script = Script::kept(format!("{id}.rollback.sql"), half.rollback_sql.clone());
-        Self { id, script, checksum: half.checksum.clone(), half: Some(half) }
+        Self { id, script, checksum: half.checksum.clone(), snapshot: None, half: Some(half) }
     }
 
     /// What can be tried in a transaction, to see what it would lose.
@@ -303,7 +319,7 @@ async fn try_whole(bench: &mut Workbench<'_>, todo: &[Back]) -> Result<Option<Re
         let id = back.id.clone();
         let losses = run_without_loss(bench, &transaction, &id, &script, &mut |_| {}).await?;
         if !losses.is_empty() {
-            return Ok(Some(Refused { id, losses }));
+            return Ok(Some(Refused { id, losses, snapshot: back.snapshot.clone() }));
         }
     }
     Ok(None)
@@ -350,7 +366,8 @@ async fn try_one(
     } else {
         let losses = run_without_loss(bench, &transaction, &id, &back.script, on).await?;
         if !losses.is_empty() {
-            return Ok(Err(Refused { id, losses }));
+            let snapshot = back.snapshot.clone();
+            return Ok(Err(Refused { id, losses, snapshot }));
         }
     }
     let duration = transaction.start.elapsed();
@@ -429,7 +446,7 @@ async fn rollback_outside(
         let transaction = bench.begin().await?;
         let losses = run_without_loss(bench, &transaction, id, &script, on).await?;
         if !losses.is_empty() {
-            return Ok(Err(Refused { id: id.clone(), losses }));
+            return Ok(Err(Refused { id: id.clone(), losses, snapshot: back.snapshot.clone() }));
         }
         bench.abort().await;
     }

@@ -6,6 +6,7 @@ use liftlock_model::{Actor, RunId};
 
 use crate::drift::DriftPolicy;
 use crate::lint::LintSettings;
+use crate::snapshot::Dump;
 
 /// How migrations run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub struct Settings {
     pub run: Option<RunId>,
     /// Why; kept in the history.
     pub reason: Option<String>,
+    /// The archive to make before anything is applied. Without it, nothing is.
+    pub snapshot: Option<Dump>,
+    /// The snapshot that was taken before; kept in the history.
+    pub taken: Option<String>,
 }
 
 impl Settings {
@@ -59,7 +64,14 @@ impl Settings {
             actor,
             run: None,
             reason: None,
+            snapshot: None,
+            taken: None,
         }
+    }
+
+    /// The same for a throw-away copy, of which no archive is made, and which nobody else changes.
+    pub(crate) fn on_a_copy(&self) -> Self {
+        Self { snapshot: None, drift: DriftPolicy::Ignore, ..self.clone() }
     }
 
     /// What the server's list of sessions calls ours, so that whoever waits for it knows whom to ask.

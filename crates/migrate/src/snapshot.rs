@@ -9,8 +9,11 @@ mod instance;
 mod manifest;
 mod marker;
 mod restore;
+mod revive;
+mod shape;
 mod verify;
 
+pub use liftlock_model::Marker;
 pub use liftlock_postgres::Owners;
 
 pub use archives::{Archives, Kept, Listing, Snapshot, State};
@@ -21,6 +24,6 @@ pub use instance::{
     take,
 };
 pub use manifest::{Contents, DumpFile, Locale, Manifest, Sequence};
-pub use marker::Marker;
 pub use restore::{Replace, Restore, Restored, replace, restore};
+pub use revive::{InstanceState, Instances, Origin, ReviveError, ReviveRequest, Revived, revive};
 pub use verify::{Verified, verify};

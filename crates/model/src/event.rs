@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, CommitSha, EnvName, ImageRef, Left, MigrationId, Outcome, Record, Release, ReleaseId,
-    RunId, RunKind, Sample, ServiceName, Verdict,
+    Actor, CommitSha, EnvName, ImageRef, Left, Marker, MigrationId, Outcome, Record, Release,
+    ReleaseId, RunId, RunKind, Sample, ServiceName, Verdict,
 };
 
 /// The hash of a ledger entry, which covers the hash of the entry before it: SHA-256 over the canonical JSON (RFC 8785)
@@ -134,6 +134,26 @@ pub enum Event {
         rollback: bool,
         /// How long it took, in milliseconds.
         milliseconds: u64,
+    },
+    /// A snapshot of the database was taken, from which it can be brought back.
+    SnapshotTaken {
+        /// Its id.
+        id: String,
+        /// Where it is: its whole name at AWS, or the path of its archive.
+        place: String,
+        /// The last day on which it is kept; without end if left out.
+        keep_until: Option<jiff::civil::Date>,
+        /// The place in the database's log, for a recovery to that point; none where the database did not answer.
+        marker: Option<Marker>,
+    },
+    /// A snapshot was brought back.
+    SnapshotRestored {
+        /// Its id, or the point in time.
+        id: String,
+        /// Which database or instance has it now.
+        place: String,
+        /// What the database that it took the place of is called now.
+        before: Option<String>,
     },
     /// A deployment ended: one line of the deployment history.
     DeploymentRecorded {

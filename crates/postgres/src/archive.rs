@@ -46,10 +46,11 @@ pub enum Owners {
     Dropped,
 }
 
-/// Restores an archive into an empty database, all of it or nothing, within a time.
+/// Restores an archive into an empty database, by several sessions at once, within a time. Not in one transaction, which would
+/// take a lock for each object: a large schema has more of them than a server has room for.
 ///
 /// # Errors
-/// [`FilesError`] with the program's words; the database is as before then.
+/// [`FilesError`] with the program's words; the database is then to be dropped.
 pub async fn restore_archive(
     programs: &Programs,
     url: &SecretString,
@@ -59,13 +60,20 @@ pub async fn restore_archive(
 ) -> Result<(), FilesError> {
     let place = absolute(from);
     let run = run_program(programs, "pg_restore", url, within, |command| {
-        command.args(["--exit-on-error", "--single-transaction"]);
+        command.arg("--exit-on-error").arg(format!("--jobs={}", jobs()));
+        // Whatever the caller commits next is written out with all that came before.
+        command.env("PGOPTIONS", "-c synchronous_commit=off");
         if owners == Owners::Dropped {
             command.args(["--no-owner", "--no-privileges"]);
         }
         command.arg(&place);
     });
     run.await.map(drop).map_err(|error| with_path(error, from))
+}
+
+/// How many sessions restore at once.
+fn jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
 }
 
 /// Reads an archive to its end, within a time, and counts the rows of each table in it, by the table's qualified and quoted

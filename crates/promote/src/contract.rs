@@ -22,7 +22,7 @@ pub(crate) async fn apply(frame: &Frame<'_>, cancel: &CancellationToken) -> Opti
     let life = |text: &str| frame.scribe.life(&step, text);
     let applied = match cancel.is_cancelled() {
         true => Err(StepError::new(StepErrorKind::Cancelled, "stopped by request before it")),
-        false => database::apply(frame, None, &life).await,
+        false => database::apply_contract(frame, &life, cancel).await,
     };
     let error = applied.err()?;
     let environment = &frame.site.environment.name;

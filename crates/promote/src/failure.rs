@@ -1,7 +1,7 @@
 //! The peers' errors as the saga and the exit code see them.
 
 use liftlock_environment::SecretError;
-use liftlock_migrate::snapshot::{SnapshotError, SnapshotErrorKind, TakeError};
+use liftlock_migrate::snapshot::{ArchiveError, SnapshotError, SnapshotErrorKind, TakeError};
 use liftlock_migrate::{ApplyError, ConnectError, ConnectErrorKind, RollbackError};
 use liftlock_model::Exit;
 use liftlock_rollout::{RolloutError, TargetError, TargetErrorKind, Tripped};
@@ -70,6 +70,15 @@ pub(crate) fn taking(error: TakeError) -> StepError {
         TakeError::Failed { .. } | TakeError::TimedOut { .. } => StepErrorKind::Failed,
     };
     StepError::of_kind(kind, &error)
+}
+
+pub(crate) fn archive(error: &ArchiveError) -> StepError {
+    let kind = match error.exit() {
+        Exit::Authentication => StepErrorKind::Authentication,
+        Exit::Usage => StepErrorKind::Configuration,
+        _ => StepErrorKind::Failed,
+    };
+    StepError::of_kind(kind, error)
 }
 
 fn snapshot_kind(kind: SnapshotErrorKind) -> StepErrorKind {

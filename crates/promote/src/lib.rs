@@ -2,6 +2,7 @@
 
 mod announce;
 pub mod archive;
+mod backup;
 mod check;
 mod choose;
 mod conclude;
@@ -26,6 +27,7 @@ mod site;
 mod steps;
 mod terraform;
 
+pub use backup::{BackUp, BackedUp};
 pub use error::PromoteError;
 pub use hold::{Hold, Place, is_at_work};
 pub use infrastructure::{Infrastructure, InfrastructurePlan, Signs};

@@ -57,10 +57,24 @@ data "aws_iam_policy_document" "deployer" {
     resources = ["${local.rds}:db:${var.prefix}", "${local.rds}:snapshot:${var.prefix}-*"]
   }
 
+  # A new instance beside the old one, in its network and with its parameters; never over it.
+  statement {
+    sid     = "BringBack"
+    actions = ["rds:AddTagsToResource", "rds:RestoreDBInstanceFromDBSnapshot", "rds:RestoreDBInstanceToPointInTime"]
+    resources = [
+      "${local.rds}:db:${var.prefix}",
+      "${local.rds}:db:${var.prefix}-*",
+      "${local.rds}:snapshot:${var.prefix}-*",
+      "${local.rds}:subgrp:${var.prefix}*",
+      "${local.rds}:pg:${var.prefix}*",
+      "${local.rds}:og:default*",
+    ]
+  }
+
   statement {
     sid       = "ReadSnapshots"
     actions   = ["rds:DescribeDBInstances", "rds:DescribeDBSnapshots", "rds:ListTagsForResource"]
-    resources = ["${local.rds}:db:${var.prefix}", "${local.rds}:snapshot:${var.prefix}-*"]
+    resources = ["${local.rds}:db:${var.prefix}", "${local.rds}:db:${var.prefix}-*", "${local.rds}:snapshot:${var.prefix}-*"]
   }
 
   statement {

@@ -116,6 +116,21 @@ async fn an_export_verifies_without_the_ledger(place: Place) {
         milliseconds: 12,
     })
     .await;
+    let marker = liftlock_model::Marker {
+        time: "2026-01-31T10:15:00.123456Z".parse().unwrap(),
+        lsn: said("0/16B3748"),
+        timeline: Some(1),
+        restore_point: None,
+    };
+    bad.write(Event::SnapshotTaken {
+        id: "shop-dev-run-1".into(),
+        place: "arn:aws:rds:eu-central-1:123456789012:snapshot:shop-dev-run-1".into(),
+        keep_until: Some("2033-01-31".parse().unwrap()),
+        marker: Some(marker),
+    })
+    .await;
+    let (id, place) = ("shop-dev-run-1".into(), "db:5432/shop".into());
+    bad.write(Event::SnapshotRestored { id, place, before: said("shop_before") }).await;
     bad.deployed(RunKind::Promotion, &two, Outcome::Stuck, Some(&one)).await;
     let fail = |gate: &str| Event::GateEvaluated {
         gate: gate.into(),

@@ -125,6 +125,14 @@ fn line(event: &Event) -> String {
                 if *rollback { "rolled back" } else { "applied" }
             )
         }
+        Event::SnapshotTaken { id, marker, .. } => {
+            let marker = marker.as_ref().map(|marker| format!(" at {marker}")).unwrap_or_default();
+            format!("took snapshot {id}{marker}")
+        }
+        Event::SnapshotRestored { id, place, before } => {
+            let before = before.as_ref().map(|before| format!("; before, it was {before}"));
+            format!("brought {id} back as {place}{}", before.unwrap_or_default())
+        }
         Event::DeploymentRecorded { deployment } => format!("recorded as {}", deployment.status),
         Event::IncidentOpened { summary } => format!("incident: {summary}"),
         Event::Notified { channel, error: None } => format!("told {channel}"),

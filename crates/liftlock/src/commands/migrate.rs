@@ -1,5 +1,7 @@
 //! `migrate`: the database's migrations alone, on an environment's database.
 
+mod backup;
+
 use std::path::PathBuf;
 
 use liftlock_environment::Environment;
@@ -26,6 +28,12 @@ pub(crate) async fn run(top: &Top, ask: Migrate, console: &Console) -> Result<Ex
         Some(MigrateCommand::Status { which }) => {
             status(&Place::of(top, &which.env, console).await?, console).await
         }
+        Some(MigrateCommand::Snapshot { which }) => {
+            backup::take(&Place::of(top, &which.env, console).await?, console).await
+        }
+        Some(MigrateCommand::Restore(ask)) => {
+            backup::restore(&Place::of(top, &ask.which.env, console).await?, &ask, console).await
+        }
         Some(MigrateCommand::Rollback { which, to, steps, accept_data_loss }) => {
             let place = Place::of(top, &which.env, console).await?;
             roll_back(&place, to.as_deref(), steps, accept_data_loss, console).await
@@ -41,6 +49,7 @@ struct Place {
     ledger: Ledger,
     location: Location,
     work: PathBuf,
+    stage_directory: PathBuf,
     secrets: Secrets,
     settings: Settings,
 }
@@ -60,19 +69,32 @@ impl Place {
         if environment.config.infrastructure.engine == liftlock_environment::config::Engine::Stage {
             crate::local::ensure(&environment, &stage_directory, console).await?;
         }
-        let settings =
-            liftlock_promote::migration_settings(&environment, top.actor.clone(), None)?;
+        let settings = liftlock_promote::migration_settings(&environment, top.actor.clone(), None)?;
         let (ledger, location) = connect::ledger(top, &environment).await?;
         let work = connect::work(top, &environment);
-        let secrets = Secrets::new(environment.config.aws.clone(), stage_directory);
-        Ok(Self { environment, config, migrations, ledger, location, work, secrets, settings })
+        let secrets = Secrets::new(environment.config.aws.clone(), stage_directory.clone());
+        Ok(Self {
+            environment,
+            config,
+            migrations,
+            ledger,
+            location,
+            work,
+            stage_directory,
+            secrets,
+            settings,
+        })
+    }
+
+    /// The database's URL, read from its source.
+    async fn url(&self) -> Result<secrecy::SecretString, Failure> {
+        liftlock_environment::secret(&self.config.url, self.environment.root(), &self.secrets)
+            .await
+            .map_err(|error| Failure::of(error.exit(), &error))
     }
 
     async fn database(&self, run: Option<&RunId>) -> Result<Database, Failure> {
-        let url =
-            liftlock_environment::secret(&self.config.url, self.environment.root(), &self.secrets)
-                .await
-                .map_err(|error| Failure::of(error.exit(), &error))?;
+        let url = self.url().await?;
         let settings = Settings { run: run.cloned(), ..self.settings.clone() };
         Database::connect(&url, settings).await.map_err(|error| {
             let exit = match error.kind() {
@@ -103,16 +125,22 @@ impl Place {
     async fn record(&self, run: &RunId, ran: &[Ran], rollback: bool) -> Result<(), Failure> {
         for one in ran {
             let milliseconds = u64::try_from(one.duration.as_millis()).unwrap_or(u64::MAX);
-            let draft = Draft {
-                environment: Some(self.environment.name.clone()),
-                run: Some(run.clone()),
-                actor: self.settings.actor.clone(),
-                event: Event::MigrationRan { id: one.id.clone(), rollback, milliseconds },
-                fence: None,
-            };
-            self.ledger.append(draft).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+            self.write(run, Event::MigrationRan { id: one.id.clone(), rollback, milliseconds })
+                .await?;
         }
         Ok(())
+    }
+
+    async fn write(&self, run: &RunId, event: Event) -> Result<(), Failure> {
+        let draft = Draft {
+            environment: Some(self.environment.name.clone()),
+            run: Some(run.clone()),
+            actor: self.settings.actor.clone(),
+            event,
+            fence: None,
+        };
+        let written = self.ledger.append(draft).await;
+        written.map(drop).map_err(|error| Failure::of(Exit::Failed, &error))
     }
 }
 
@@ -173,6 +201,7 @@ async fn apply_held(
     let mut database = place.database(Some(run)).await?;
     let waits = if contract { None } else { waits(place, &mut database).await? };
     let to = waits.as_ref().map(|first| first.version - 1);
+    snapshot_first(place, &mut database, to, run, console).await?;
     let applied = database
         .apply(&place.migrations, to, &mut |progress| console.life(&progress.to_string()))
         .await;
@@ -188,6 +217,41 @@ async fn apply_held(
                 console.say(&lines("applied", &error.ran));
             }
             Err(Failure::of(error.exit(), &error))
+        }
+    }
+}
+
+/// Takes the snapshot that the environment demands, if something is going to be applied. Without it, nothing is.
+async fn snapshot_first(
+    place: &Place,
+    database: &mut Database,
+    to: Option<i32>,
+    run: &RunId,
+    console: &Console,
+) -> Result<(), Failure> {
+    let Some(config) = &place.config.snapshot else { return Ok(()) };
+    let status = database.status(&place.migrations).await;
+    let status = status.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let pending = status.pending.iter().any(|id| to.is_none_or(|to| id.version <= to));
+    // What does not fit is refused by apply, with nothing touched.
+    if !pending || !status.problems.is_empty() {
+        return Ok(());
+    }
+    match backup::take_held(place, config, run, console).await {
+        Ok(taken) => {
+            console.life(&format!("snapshot {} is available", taken.id));
+            database.note_snapshot(&taken.id);
+            Ok(())
+        }
+        Err(Failure { message, exit }) if config.required => Err(Failure {
+            message: format!("no snapshot, so nothing was applied: {message}"),
+            exit,
+        }),
+        Err(Failure { message, .. }) => {
+            console.say(&format!(
+                "NO SNAPSHOT: {message}; the environment does not require one, so this goes on"
+            ));
+            Ok(())
         }
     }
 }
@@ -241,9 +305,13 @@ async fn roll_back(
         None => Ok(Exit::Done),
         Some(refused) => Err(Failure {
             message: format!(
-                "{} was not rolled back: that would lose {}\n  next: add --accept-data-loss if that is meant",
+                "{} was not rolled back: that would lose {}\n  next: add --accept-data-loss if that is meant{}",
                 refused.id,
-                refused.losses.join(", ")
+                refused.losses.join(", "),
+                refused
+                    .instead()
+                    .map(|instead| format!("\n  instead: {instead}"))
+                    .unwrap_or_default()
             ),
             exit: Exit::Refused,
         }),

@@ -14,12 +14,10 @@ use super::statement::{StatementTrial, strongest};
 use super::surface::Surface;
 use super::trial::{Again, Trial, Verdict};
 use crate::database::Database;
-use crate::drift::DriftPolicy;
 use crate::failure::{Failure, ScriptError, reason};
 use crate::files::{Migration, Migrations, Script};
 use crate::finding::Finding;
 use crate::schema::{Difference, ObjectChange, Schema};
-use crate::settings::Settings;
 use crate::shadow::sizes::{Sizes, null_fraction};
 use crate::shadow::{Shadow, TrialError};
 
@@ -36,9 +34,7 @@ struct Stage {
 impl Stage {
     async fn open(target: &mut Database, scripts: &[&Script]) -> Result<Self, DryRunError> {
         let shadow = Shadow::like(target, scripts).await?;
-        // Nobody else changes a shadow.
-        let settings = Settings { drift: DriftPolicy::Ignore, ..target.settings.clone() };
-        let database = Database::connect(&shadow.url, settings).await?;
+        let database = Database::connect(&shadow.url, target.settings.on_a_copy()).await?;
         Ok(Self { database, shadow })
     }
 }

@@ -142,11 +142,12 @@ impl<'a> Entry<'a> {
             or_null(sqlstate.map(|code| quoted(code))),
             or_null(error.map(|text| quoted(text))),
             or_null(self.reason.as_ref().or(settings.reason.as_ref()).map(|text| quoted(text))),
+            or_null(settings.taken.as_deref().map(quoted)),
         ];
         format!(
             "insert into liftlock_schema_history
                  (action, version, name, up_sha256, rollback_sha256, rollback_sql, actor, run, started_at, duration_ms,
-                  statements, attempts, sqlstate, error, reason)
+                  statements, attempts, sqlstate, error, reason, snapshot)
              values ({})",
             values.join(", ")
         )

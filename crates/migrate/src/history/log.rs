@@ -33,6 +33,8 @@ pub struct Execution {
     pub statements: Option<u32>,
     /// How often it was tried.
     pub attempts: Option<u32>,
+    /// The snapshot that was taken before.
+    pub snapshot: Option<String>,
     /// The SQLSTATE of what went wrong; empty if it was not the server that said so.
     pub sqlstate: Option<String>,
     /// What went wrong, without data.
@@ -73,6 +75,7 @@ struct Row {
     transaction_id: String,
     statements: Option<u32>,
     attempts: Option<u32>,
+    snapshot: Option<String>,
     sqlstate: Option<String>,
     error: Option<String>,
     reason: Option<String>,
@@ -115,6 +118,7 @@ impl Row {
             transaction: self.transaction_id,
             statements: self.statements,
             attempts: self.attempts,
+            snapshot: self.snapshot,
             sqlstate: self.sqlstate,
             error: self.error,
             reason: self.reason,

@@ -54,6 +54,8 @@ pub struct Applied {
     pub reason: Option<String>,
     /// What is known of its rollback script.
     pub rollback: RollbackProof,
+    /// The snapshot that was taken before it.
+    pub snapshot: Option<String>,
     /// The checksums of its scripts; unknown as long as only refinery has seen it.
     pub checksum: Option<MigrationChecksum>,
     /// Its rollback script, as the database keeps it.
@@ -82,7 +84,15 @@ struct Kept {
     rollback_sql: Option<String>,
     reason: Option<String>,
     proof: RollbackProof,
-    applied: Option<(Actor, Option<RunId>, u64)>,
+    applied: Option<How>,
+}
+
+/// How a migration was applied.
+struct How {
+    by: Actor,
+    run: Option<RunId>,
+    milliseconds: u64,
+    snapshot: Option<String>,
 }
 
 /// Which migrations the database has, in order. Writes nothing, and takes no history table for no migrations.
@@ -114,8 +124,12 @@ fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<App
     let (checksum, rollback_sql, reason, applied) = kept.map_or((None, None, None, None), |kept| {
         (Some(kept.checksum), kept.rollback_sql, kept.reason, kept.applied)
     });
-    let (by, run, milliseconds) = applied
-        .map_or((None, None, None), |(by, run, milliseconds)| (Some(by), run, Some(milliseconds)));
+    let (by, run, milliseconds, snapshot) = match applied {
+        Some(How { by, run, milliseconds, snapshot }) => {
+            (Some(by), run, Some(milliseconds), snapshot)
+        }
+        None => (None, None, None, None),
+    };
     Ok(Applied {
         version: migration.version(),
         name: migration.name().to_owned(),
@@ -125,6 +139,7 @@ fn merge(migration: &refinery_core::Migration, kept: Option<Kept>) -> Result<App
         milliseconds,
         reason,
         rollback,
+        snapshot,
         checksum,
         rollback_sql,
         refinery: migration.checksum(),
@@ -144,10 +159,10 @@ async fn kept(
     if !there {
         return Ok(kept);
     }
-    // A history from before there were reasons has no such column: then the name means the one beside it.
+    // A history from before there were reasons or snapshots has no such columns: then the names mean those beside it.
     let query = format!(
-        "select kept.* from (select null::text as reason) older, lateral (
-             select id, action, version, up_sha256, rollback_sha256, {script} as rollback_sql, actor, run, duration_ms, reason
+        "select kept.* from (select null::text as reason, null::text as snapshot) older, lateral (
+             select id, action, version, up_sha256, rollback_sha256, {script} as rollback_sql, actor, run, duration_ms, reason, snapshot
              from liftlock_schema_history) kept order by kept.id"
     );
     for row in sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await? {
@@ -167,7 +182,12 @@ async fn kept(
         let milliseconds = u64::try_from(row.try_get::<i64, _>("duration_ms")?).unwrap_or(0);
         let run = row.try_get::<Option<String>, _>("run")?.and_then(|run| run.parse().ok());
         let mut reason: Option<String> = row.try_get("reason")?;
-        let mut applied = Some((Actor::new(row.try_get("actor")?), run, milliseconds));
+        let mut applied = Some(How {
+            by: Actor::new(row.try_get("actor")?),
+            run,
+            milliseconds,
+            snapshot: row.try_get("snapshot")?,
+        });
         if !applies {
             let before = kept.remove(&version);
             if action != Action::Adopt.as_str() {

@@ -24,10 +24,11 @@ const CREATE_TABLE: &str = "
     )";
 
 /// Columns that came later, each with its type. All may be null: older rows have none of them.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 6] = [
     ("statements", "integer"),
     ("attempts", "integer"),
     ("sqlstate", "text"),
+    ("snapshot", "text"),
     ("error", "text"),
     ("reason", "text"),
 ];

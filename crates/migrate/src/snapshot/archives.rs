@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::ArchiveError;
 use super::manifest::{Manifest, check_id};
+use crate::schema::Schema;
 
 /// How files that are not whole yet begin.
 const PARTIAL: &str = ".partial-";
@@ -137,7 +138,7 @@ impl Archives {
         let mut removed = Vec::new();
         for snapshot in past(&listing.snapshots, today) {
             // First the archive: a manifest without one is listed, and tried again.
-            for path in [snapshot.dump(), snapshot.manifest_file()] {
+            for path in [snapshot.dump(), snapshot.schema_file(), snapshot.manifest_file()] {
                 remove(&path)?;
             }
             removed.push(snapshot.manifest.clone());
@@ -179,21 +180,37 @@ impl Archives {
     pub(super) fn keep(
         &self,
         dump: tempfile::NamedTempFile,
+        schema: &Schema,
         manifest: Manifest,
     ) -> Result<Snapshot, ArchiveError> {
         let failed = |error: &std::io::Error| ArchiveError::io(&self.directory, error);
         let snapshot = Snapshot { directory: self.directory.clone(), manifest };
         // pg_dump has written into the file by its name.
         File::open(dump.path()).and_then(|file| file.sync_all()).map_err(|e| failed(&e))?;
-        let mut text = self.partial()?;
         let json = serde_json::to_string_pretty(&snapshot.manifest)
             .map_err(|error| ArchiveError::Id(error.to_string()))?;
-        let written = writeln!(text, "{json}").and_then(|()| text.as_file().sync_all());
-        written.map_err(|error| failed(&error))?;
-        dump.persist(snapshot.dump()).map_err(|error| failed(&error.error))?;
-        text.persist(snapshot.manifest_file()).map_err(|error| failed(&error.error))?;
+        let schema = self.written(&schema.to_text())?;
+        let manifest = self.written(&format!("{json}\n"))?;
+        // The manifest last: where it is, everything is.
+        for (file, place) in [
+            (dump, snapshot.dump()),
+            (schema, snapshot.schema_file()),
+            (manifest, snapshot.manifest_file()),
+        ] {
+            file.persist(place).map_err(|error| failed(&error.error))?;
+        }
         File::open(&self.directory).and_then(|it| it.sync_all()).map_err(|error| failed(&error))?;
         Ok(snapshot)
+    }
+}
+
+impl Archives {
+    /// A partial file with that text, on disk.
+    fn written(&self, text: &str) -> Result<tempfile::NamedTempFile, ArchiveError> {
+        let mut file = self.partial()?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all());
+        written.map_err(|error| ArchiveError::io(&self.directory, &error))?;
+        Ok(file)
     }
 }
 
@@ -231,6 +248,22 @@ impl Snapshot {
 
     fn manifest_file(&self) -> PathBuf {
         self.directory.join(&self.manifest.dump.file).with_extension("json")
+    }
+
+    fn schema_file(&self) -> PathBuf {
+        self.directory.join(&self.manifest.dump.file).with_extension("schema")
+    }
+
+    /// The schema that the database had.
+    pub(super) fn schema(&self) -> Result<Schema, String> {
+        let path = self.schema_file();
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        let schema = text.and_then(|text| Schema::from_text(&text).map_err(|e| e.to_string()));
+        let schema = schema.map_err(|error| format!("{}: {error}", path.display()))?;
+        if schema.fingerprint() == self.manifest.schema_fingerprint {
+            return Ok(schema);
+        }
+        Err(format!("{} was changed: its fingerprint is not the manifest's", path.display()))
     }
 
     /// Whether the archive is there, by a look at its size.

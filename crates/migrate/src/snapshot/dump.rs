@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
-use liftlock_model::MigrationId;
+use liftlock_model::{Marker, MigrationId};
 use liftlock_postgres::{Programs, count_rows, dump_snapshot};
 use sqlx::{PgConnection, Row as _};
 
@@ -12,8 +12,9 @@ use super::archives::{Archives, Snapshot, sha256};
 use super::census::{self, Depth};
 use super::error::ArchiveError;
 use super::manifest::{Contents, DumpFile, Locale, Manifest, Sequence, check_id};
-use super::marker::Marker;
+use super::marker;
 use crate::database::Database;
+use crate::schema::Schema;
 
 /// Which archive to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,7 @@ impl Database {
     /// # Errors
     /// [`ArchiveError::Database`] if the server does not answer.
     pub async fn marker(&mut self, name: &str) -> Result<Marker, ArchiveError> {
-        let marker = Marker::read(&mut self.connection, name).await;
+        let marker = marker::read(&mut self.connection, name).await;
         marker.map_err(|error| ArchiveError::database(&self.address.place, &error))
     }
 
@@ -134,7 +135,7 @@ impl Database {
             run: self.settings.run.clone(),
             keep_until: ask.keep_days.map(|days| keep_until(marker.time, days)),
             newest_migration: newest,
-            schema_fingerprint: None,
+            schema_fingerprint: seen.schema.fingerprint(),
             marker,
             locale: seen.locale,
             roles: seen.roles,
@@ -142,7 +143,7 @@ impl Database {
             sequences: seen.sequences,
             dump,
         };
-        ask.archives.keep(partial, manifest)
+        ask.archives.keep(partial, &seen.schema, manifest)
     }
 
     /// The database's name.
@@ -212,6 +213,7 @@ struct Seen {
     server_version: String,
     locale: Locale,
     roles: Vec<String>,
+    schema: Schema,
     contents: Vec<Contents>,
     sequences: Vec<Sequence>,
 }
@@ -246,6 +248,7 @@ async fn look(connection: &mut PgConnection, depth: Depth) -> Result<Seen, sqlx:
         },
         roles,
         sequences,
+        schema: Schema::read(connection).await?,
         contents: census::contents(connection, depth).await?,
     })
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use jiff::{Timestamp, civil::Date};
-use liftlock_model::{Actor, MigrationId, RunId};
+use liftlock_model::{Actor, Marker, MigrationId, RunId};
 use serde::{Deserialize, Serialize};
 
 use super::error::ArchiveError;
-use super::marker::Marker;
+use crate::schema::Fingerprint;
 
 /// The format of manifests that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -38,8 +38,8 @@ pub struct Manifest {
     pub keep_until: Option<Date>,
     /// The newest migration that the database had.
     pub newest_migration: Option<MigrationId>,
-    /// The fingerprint of its schema.
-    pub schema_fingerprint: Option<String>,
+    /// The fingerprint of its schema, which is kept beside the archive.
+    pub schema_fingerprint: Fingerprint,
     /// The place in the server's log, for a recovery to that point.
     pub marker: Marker,
     /// How the database orders text.

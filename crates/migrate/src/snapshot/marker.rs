@@ -1,67 +1,31 @@
 //! The place in the server's log at which a snapshot was taken, for a recovery to that point.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use liftlock_model::Marker;
 use sqlx::PgConnection;
-use std::fmt;
 
-/// The place in the server's log (WAL) and the time at which a snapshot was taken. What the server does not tell is left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Marker {
-    /// The server's clock (`recovery_target_time`).
-    pub time: Timestamp,
-    /// The place in its log (`recovery_target_lsn`), such as `0/16B3748`.
-    pub lsn: Option<String>,
-    /// The log's timeline (`recovery_target_timeline`).
-    pub timeline: Option<i32>,
-    /// The restore point that was made there (`recovery_target_name`), where the user may make one.
-    pub restore_point: Option<String>,
-}
-
-impl fmt::Display for Marker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.time)?;
-        if let Some(lsn) = &self.lsn {
-            write!(f, ", LSN {lsn}")?;
-        }
-        if let Some(timeline) = self.timeline {
-            write!(f, " on timeline {timeline}")?;
-        }
-        if let Some(name) = &self.restore_point {
-            write!(f, ", restore point {name}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Marker {
-    /// Asks the server where it is, and makes a restore point of that name where that is allowed. Outside of a transaction, since
-    /// servers that are run by others do not answer each of these questions.
-    pub(crate) async fn read(
-        connection: &mut PgConnection,
-        name: &str,
-    ) -> Result<Self, sqlx::Error> {
-        let milliseconds: i64 =
-            sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::int8")
-                .fetch_one(&mut *connection)
-                .await?;
-        let time = Timestamp::from_microsecond(milliseconds)
-            .map_err(|error| sqlx::Error::Decode(error.into()))?;
-        // First the point, so that the place is not before it.
-        let point =
-            "select case when has_function_privilege('pg_create_restore_point(text)', 'execute')
-                       and not pg_is_in_recovery() and current_setting('wal_level') <> 'minimal'
-                     then pg_create_restore_point($1)::text end";
-        let name: String = name.chars().take(63).collect();
-        let made = sqlx::query_scalar::<_, Option<String>>(point).bind(&name);
-        let made = told(made.fetch_one(&mut *connection).await)?.flatten();
-        let lsn = "select (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)::text";
-        let lsn = told(sqlx::query_scalar(lsn).fetch_one(&mut *connection).await)?.flatten();
-        let timeline = "select timeline_id from pg_control_checkpoint()";
-        let timeline = told(sqlx::query_scalar(timeline).fetch_one(connection).await)?;
-        Ok(Self { time, lsn, timeline, restore_point: made.map(|_| name) })
-    }
+/// Asks the server where it is, and makes a restore point of that name where that is allowed. Outside of a transaction, since
+/// servers that are run by others do not answer each of these questions.
+pub(crate) async fn read(connection: &mut PgConnection, name: &str) -> Result<Marker, sqlx::Error> {
+    let milliseconds: i64 =
+        sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::int8")
+            .fetch_one(&mut *connection)
+            .await?;
+    let time = Timestamp::from_microsecond(milliseconds)
+        .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    // First the point, so that the place is not before it.
+    let point =
+        "select case when has_function_privilege('pg_create_restore_point(text)', 'execute')
+                   and not pg_is_in_recovery() and current_setting('wal_level') <> 'minimal'
+                 then pg_create_restore_point($1)::text end";
+    let name: String = name.chars().take(63).collect();
+    let made = sqlx::query_scalar::<_, Option<String>>(point).bind(&name);
+    let made = told(made.fetch_one(&mut *connection).await)?.flatten();
+    let lsn = "select (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)::text";
+    let lsn = told(sqlx::query_scalar(lsn).fetch_one(&mut *connection).await)?.flatten();
+    let timeline = "select timeline_id from pg_control_checkpoint()";
+    let timeline = told(sqlx::query_scalar(timeline).fetch_one(connection).await)?;
+    Ok(Marker { time, lsn, timeline, restore_point: made.map(|_| name) })
 }
 
 /// What the server refuses to tell is not known; a broken connection is an error.

@@ -119,7 +119,7 @@ pub async fn replace(
     let held = hold(&mut admin, url, settings, on).await?;
     let mut notes = admin.clean(on).await?;
     let given = notes.len();
-    let (name, verified) = match ready(&mut admin, snapshot, on).await? {
+    let (name, verified) = match ready(&mut admin, snapshot, ask, on).await? {
         Some(ready) => ready,
         None => beside(&mut admin, snapshot, ask, &mut notes, on).await?,
     };
@@ -192,6 +192,7 @@ async fn hold(
 async fn ready(
     admin: &mut Admin,
     snapshot: &Snapshot,
+    ask: &Restore,
     on: Tell<'_>,
 ) -> Result<Option<(String, Verified)>, ArchiveError> {
     let start = Instant::now();
@@ -202,9 +203,9 @@ async fn ready(
             continue;
         }
         on(format!("database {name} is there from before: comparing it with the snapshot again"));
-        let differences = compare(&snapshot.manifest, &admin.url_of(&name), &name).await?;
-        if differences.is_empty() {
-            return Ok(Some((name, Verified::of(&snapshot.manifest, differences, start))));
+        let compared = compare(snapshot, &admin.url_of(&name), &name, ask.owners).await?;
+        if compared.differences.is_empty() {
+            return Ok(Some((name, Verified::of(&snapshot.manifest, compared, start))));
         }
         admin.mark(&name, &Mark { stage: Stage::Differs, ..mark }).await?;
     }
@@ -241,11 +242,11 @@ async fn beside(
     }
     on(format!("comparing database {name} with what was saved"));
     admin.analyze(&url).await?;
-    let differences = compare(manifest, &url, &name).await?;
-    let stage = if differences.is_empty() { Stage::Restored } else { Stage::Differs };
+    let compared = compare(snapshot, &url, &name, ask.owners).await?;
+    let stage = if compared.differences.is_empty() { Stage::Restored } else { Stage::Differs };
     notes.extend(admin.like_live(&name).await?);
     admin.mark(&name, &Mark { stage, ..mark }).await?;
-    Ok((name, Verified::of(manifest, differences, start)))
+    Ok((name, Verified::of(manifest, compared, start)))
 }
 
 /// pg_restore's words, and what to do about the usual ones.

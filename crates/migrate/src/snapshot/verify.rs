@@ -11,6 +11,8 @@ use super::archives::Snapshot;
 use super::census::{self, Depth};
 use super::error::ArchiveError;
 use super::manifest::{Locale, Manifest};
+use super::shape;
+use crate::schema::Schema;
 
 /// What came of verifying a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,16 +33,15 @@ pub struct Verified {
 
 impl Verified {
     pub(super) fn damaged(manifest: &Manifest, damage: String, start: Instant) -> Self {
-        let differences = vec![damage];
-        Self { tables: 0, rows: 0, differences, ..Self::of(manifest, Vec::new(), start) }
+        let compared = Compared { differences: vec![damage], notes: Vec::new() };
+        Self { tables: 0, rows: 0, ..Self::of(manifest, compared, start) }
     }
 
-    pub(super) fn of(manifest: &Manifest, differences: Vec<String>, start: Instant) -> Self {
-        let notes = if manifest.contents.iter().any(|one| one.checksum.is_none()) {
-            vec!["the rows were counted and not compared: the snapshot has no checksums".into()]
-        } else {
-            Vec::new()
-        };
+    pub(super) fn of(manifest: &Manifest, compared: Compared, start: Instant) -> Self {
+        let Compared { differences, mut notes } = compared;
+        if manifest.contents.iter().any(|one| one.checksum.is_none()) {
+            notes.push("rows were counted and not compared: the snapshot has no checksums".into());
+        }
         Self {
             id: manifest.id.clone(),
             tables: manifest.contents.len(),
@@ -75,30 +76,56 @@ pub async fn verify(snapshot: &Snapshot, within: Duration) -> Result<Verified, A
         }
         Err(error) => return Err(error.into()),
     }
-    let differences = compare(manifest, &ground.url, "the private server").await?;
-    Ok(Verified::of(manifest, differences, start))
+    let compared = compare(snapshot, &ground.url, "the private server", Owners::Kept).await?;
+    Ok(Verified::of(manifest, compared, start))
 }
 
-/// What differs between a restored database and the manifest.
+/// What came of a comparison.
+#[derive(Default)]
+pub(super) struct Compared {
+    /// What is not as it was.
+    pub(super) differences: Vec<String>,
+    /// What could not be compared, and why.
+    pub(super) notes: Vec<String>,
+}
+
+/// What differs between a restored database and what was saved.
 pub(super) async fn compare(
-    manifest: &Manifest,
+    snapshot: &Snapshot,
     url: &SecretString,
     place: &str,
-) -> Result<Vec<String>, ArchiveError> {
+    owners: Owners,
+) -> Result<Compared, ArchiveError> {
+    let manifest = &snapshot.manifest;
     let compared = async {
         let mut connection = PgConnection::connect(url.expose_secret()).await?;
         let begin = format!("begin isolation level repeatable read; {}", census::SETTINGS);
         sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await?;
         let checksums = manifest.contents.iter().any(|one| one.checksum.is_some());
         let depth = if checksums { Depth::Checksums } else { Depth::Rows };
+        let schema = Schema::read(&mut connection).await?;
+        let version: String =
+            sqlx::query_scalar("show server_version").fetch_one(&mut connection).await?;
+        let mut compared = match (owners, major(&version) == major(&manifest.server_version)) {
+            (Owners::Kept, true) => shape::compare(snapshot.schema(), &schema),
+            (Owners::Dropped, _) => shape::not_compared("owners and rights were left out"),
+            (Owners::Kept, false) => shape::not_compared(&format!(
+                "it was saved on version {} and restored on {version}",
+                manifest.server_version
+            )),
+        };
         let contents = census::contents(&mut connection, depth).await?;
         let sequences = census::sequences(&mut connection).await?;
-        let mut differences = census::differences(&manifest.contents, &contents);
-        differences.extend(census::behind(&manifest.sequences, &sequences));
+        compared.differences.extend(census::differences(&manifest.contents, &contents));
+        compared.differences.extend(census::behind(&manifest.sequences, &sequences));
         connection.close().await?;
-        Ok(differences)
+        Ok(compared)
     };
     compared.await.map_err(|error| ArchiveError::database(place, &error))
+}
+
+fn major(version: &str) -> &str {
+    version.split(['.', ' ']).next().unwrap_or(version)
 }
 
 /// A private server with an empty database like the one that was saved.

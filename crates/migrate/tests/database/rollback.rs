@@ -184,7 +184,7 @@ async fn data_is_not_lost_unless_that_is_accepted() {
 
         let back = connect(&database).await.rollback(0, false, &mut quiet).await.unwrap();
         assert_eq!(back.ran, [], "{}", loss.rollback);
-        let Some(Refused { id, losses }) = back.refused else { panic!("{}", loss.rollback) };
+        let Some(Refused { id, losses, .. }) = back.refused else { panic!("{}", loss.rollback) };
         assert_eq!(
             (id.version, losses.as_slice()),
             (1, loss.said.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>().as_slice())

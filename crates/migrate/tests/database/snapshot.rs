@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use liftlock_migrate::schema::Schema;
 use liftlock_migrate::snapshot::{
     ArchiveError, Archives, Dump, Manifest, Snapshot, State, Verified, verify,
 };
@@ -26,6 +27,8 @@ const SHOP: &str = "
     create table days_2026 partition of days for values from ('2026-01-01') to ('2027-01-01');
     insert into days values ('2026-05-05');
     create table empty_one ();
+    create table states (state varchar(10) check (state in ('new', 'paid')), name varchar default 'x'::text);
+    create view open_states as select state from states where state in ('new', 'other');
     create view newest as select max(id) from users;
     select lo_from_bytea(0, 'a large object');
     create role snapshot_reader_OID;
@@ -84,7 +87,7 @@ async fn a_snapshot_is_whole_and_says_what_it_is_of() {
     let password = url.split(':').nth(2).unwrap().split('@').next().unwrap();
     assert!(!text.contains(password), "no secrets in {text}");
     let left: Vec<_> = std::fs::read_dir(&snapshot.directory).unwrap().collect();
-    assert_eq!(left.len(), 2, "nothing else is left: {left:?}");
+    assert_eq!(left.len(), 3, "nothing else is left: {left:?}");
 }
 
 /// Shows C-MIG-8: a snapshot is restored and compared with what the database held, also after the database went on.
@@ -95,7 +98,7 @@ async fn a_good_snapshot_is_verified() {
     execute(&mut session(database.url()).await, "delete from users; drop table notes").await;
     let verified = verify(&snapshot, WITHIN).await.unwrap();
     assert_eq!(verified.differences, Vec::<String>::new());
-    assert_eq!((verified.tables, verified.rows), (6, 500 + 200 + 2 + 1 + 1));
+    assert_eq!((verified.tables, verified.rows), (7, 500 + 200 + 2 + 1 + 1));
 }
 
 /// Writes the manifest anew, as somebody would who wants another archive to pass for this one.
@@ -113,6 +116,10 @@ async fn a_cut_changed_or_wrong_archive_is_told() {
     let Some((database, directory)) = shop().await else { return };
     let snapshot = taken(&database, directory.path()).await;
     let whole = std::fs::read(snapshot.dump()).unwrap();
+    let mut now = session(database.url()).await;
+    execute(&mut now, "alter table users alter name drop not null").await;
+    let changed = Schema::read(&mut now).await.unwrap();
+    let elsewhere = (changed.to_text(), changed.fingerprint());
     let told = async |bytes: &[u8]| -> String {
         std::fs::write(snapshot.dump(), bytes).unwrap();
         let Verified { differences, .. } = verify(&snapshot, WITHIN).await.unwrap();
@@ -148,6 +155,11 @@ async fn a_cut_changed_or_wrong_archive_is_told() {
     assert_eq!(differences[0], "table public.notes has 200 rows instead of 201");
     assert_eq!(differences[1], "table public.users has other values in its 500 rows");
     assert!(differences[2].starts_with("sequence public."), "{differences:?}");
+    // A schema that is not the one in the archive.
+    std::fs::write(snapshot.dump().with_extension("schema"), &elsewhere.0).unwrap();
+    let forged = forge(&snapshot, |manifest| manifest.schema_fingerprint = elsewhere.1);
+    let differences = verify(&forged, WITHIN).await.unwrap().differences.join("\n");
+    assert!(differences.contains("table public.users is not as it was:\n    -"), "{differences}");
     std::fs::remove_file(snapshot.dump()).unwrap();
     let differences = verify(&forged, WITHIN).await.unwrap().differences;
     assert!(differences[0].contains("is not there"), "{differences:?}");
@@ -234,7 +246,7 @@ async fn the_commands_make_list_verify_and_prune() {
     assert!(code == 0 && out.starts_with("no snapshots in "), "{out}");
     let (code, out, err) = run(&["--id", "one"]);
     assert!(
-        code == 0 && out.starts_with("snapshot one made and read back: 704 rows of 6"),
+        code == 0 && out.starts_with("snapshot one made and read back: 704 rows of 7"),
         "{out}{err}"
     );
     let (code, out, _) = run(&["list", "--output", "json"]);
@@ -252,4 +264,86 @@ async fn the_commands_make_list_verify_and_prune() {
     assert!(code == 1 && err.contains("is NOT what was saved:\n"), "{err}");
     let (code, _, err) = run(&["list"]);
     assert!(code == 1 && err.contains("PROBLEM: its archive has another size"), "{err}");
+}
+
+const UP: (&str, &str, &str) =
+    ("V0001__a", "create table a (id int); insert into a values (1)", "drop table a");
+
+/// Shows C-MIG-8: a snapshot is made before something is applied, and only then; the history says which; and C-RB-2: a rollback that
+/// would lose data offers it instead.
+#[tokio::test]
+async fn a_snapshot_is_made_before_migrations_are_applied() {
+    let Some((database, directory)) = shop().await else { return };
+    let files = Files::new(&[UP]);
+    let kept = directory.path().join("kept");
+    let arguments = ["--snapshot", kept.to_str().unwrap(), "--snapshot-keep-days", "30"];
+    let (code, out, err) = ends(migrate(&database, &files, &arguments));
+    assert!(code == 0 && out.starts_with("applied 1 on "), "{out}{err}");
+    assert!(err.contains("making a snapshot before anything is applied\nsnapshot test_"), "{err}");
+    let mut listed = Archives::new(&kept).list().unwrap().snapshots;
+    assert_eq!(listed.len(), 1);
+    let manifest = listed.remove(0).snapshot.manifest;
+    assert!(manifest.contents.iter().all(|one| one.table != "public.a"), "it is of before");
+    let day = manifest.taken_at.to_zoned(TimeZone::UTC).date().checked_add(30.days()).unwrap();
+    assert_eq!(manifest.keep_until, Some(day));
+    let noted = "select snapshot from liftlock_schema_history where action = 'apply'";
+    assert_eq!(ask(&database, noted).await, manifest.id);
+
+    let (code, out, _) = ends(migrate(&database, &files, &arguments));
+    assert!(code == 0 && out.starts_with("nothing to apply"), "{out}");
+    assert_eq!(Archives::new(&kept).list().unwrap().snapshots.len(), 1);
+
+    let (code, _, err) = ends(migrate(&database, &files, &["rollback", "--to", "0"]));
+    let instead =
+        format!("instead: snapshot {} holds what the database had before V0001__a", manifest.id);
+    assert!(code == 1 && err.contains(&instead), "{err}");
+    let restored = format!("`migrate restore {}`", manifest.id);
+    assert!(err.contains(&restored), "{err}");
+}
+
+/// Shows C-MIG-8: what is tried on a copy first makes no snapshots of the copy.
+#[tokio::test]
+async fn a_copy_is_no_snapshots_business() {
+    let Some((database, directory)) = shop().await else { return };
+    let files = Files::new(&[UP]);
+    let kept = directory.path().join("kept");
+    let arguments = ["--prove", "--snapshot", kept.to_str().unwrap()];
+    let (code, out, err) = ends(migrate(&database, &files, &arguments));
+    assert!(code == 0 && out.contains("applied 1 on "), "{out}{err}");
+    assert_eq!(Archives::new(&kept).list().unwrap().snapshots.len(), 1);
+}
+
+/// Shows C-MIG-8: without the snapshot, nothing is applied.
+#[tokio::test]
+async fn no_snapshot_no_apply() {
+    let Some((database, directory)) = shop().await else { return };
+    let files = Files::new(&[UP]);
+    let in_the_way = directory.path().join("a file");
+    std::fs::write(&in_the_way, "").unwrap();
+    let arguments = ["--snapshot", in_the_way.to_str().unwrap()];
+    let (code, _, err) = ends(migrate(&database, &files, &arguments));
+    assert!(code == 1 && err.contains("no snapshot, so nothing was applied: "), "{err}");
+    assert_eq!(ask(&database, "to_regclass('a')").await, "null");
+    assert_eq!(ask(&database, "to_regclass('liftlock_schema_history')").await, "null");
+    let locks = "select count(*) from pg_locks where locktype = 'advisory'
+                 and database = (select oid from pg_database where datname = current_database())";
+    assert_eq!(ask(&database, locks).await, "0", "and the database is free for the next run");
+}
+
+/// A history that an older version made learns of snapshots.
+#[tokio::test]
+async fn an_older_history_gets_its_column() {
+    let Some((database, _)) = shop().await else { return };
+    let files = Files::new(&[UP]);
+    apply(&database, &files).await;
+    let older = "alter table liftlock_schema_history drop column snapshot";
+    execute(&mut session(database.url()).await, older).await;
+    assert_eq!(connect(&database).await.applied().await.unwrap()[0].snapshot, None);
+    files.write("V0002__b.sql", "create table b (id int)");
+    files.write("V0002__b.rollback.sql", "drop table b");
+    let mut connected = connect(&database).await;
+    connected.note_snapshot("arn:of:rds");
+    connected.apply(&files.read(), None, &mut crate::support::quiet).await.unwrap();
+    let applied = connect(&database).await.applied().await.unwrap();
+    assert_eq!(applied[1].snapshot.as_deref(), Some("arn:of:rds"));
 }

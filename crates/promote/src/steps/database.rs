@@ -1,17 +1,15 @@
 //! The database's snapshot and migrations.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
 use liftlock_environment::config;
-use liftlock_migrate::snapshot::{SnapshotRequest, SnapshotState, take};
 use liftlock_migrate::{Migrations, Ran, Refused};
 use liftlock_model::{Event, Left, MigrationStamp, Phase, Release, Reversal, StepPlan};
 use liftlock_saga::{Context, Done, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::{Frame, step_plan};
+use crate::backup::{self, BackUp, BackedUp};
 use crate::failure;
 use crate::phases;
 use crate::site::Site;
@@ -22,27 +20,46 @@ pub(crate) struct TakeSnapshot<'a> {
     pub snapshot: &'a config::Snapshot,
 }
 
-impl TakeSnapshot<'_> {
-    fn id(&self) -> String {
-        format!("{}-{}", self.frame.site.environment.prefix(), self.frame.scribe.run())
+fn back_up<'a>(
+    frame: &'a Frame<'_>,
+    config: &'a config::Snapshot,
+    purpose: Option<&'static str>,
+) -> BackUp<'a> {
+    let services = frame.site.environment.config.services.values();
+    let poll = services.map(|service| service.rollout.poll.duration()).min();
+    BackUp {
+        environment: &frame.site.environment,
+        config,
+        run: frame.scribe.run(),
+        purpose,
+        release: Some(&frame.release.id),
+        poll: poll.unwrap_or(std::time::Duration::from_secs(5)),
     }
+}
 
-    fn request(&self) -> SnapshotRequest {
-        let days = SignedDuration::from_hours(24 * i64::from(self.snapshot.keep_days));
-        let until = Timestamp::now().checked_add(days).unwrap_or(Timestamp::MAX);
-        SnapshotRequest {
-            id: self.id(),
-            instance: self
-                .snapshot
-                .instance
-                .clone()
-                .unwrap_or_else(|| self.frame.site.environment.prefix()),
-            tags: BTreeMap::from([
-                ("liftlock:run".to_owned(), self.frame.scribe.run().to_string()),
-                ("liftlock:release".to_owned(), self.frame.release.id.to_string()),
-                ("liftlock:keep-until".to_owned(), until.strftime("%Y-%m-%d").to_string()),
-            ]),
+/// Takes the snapshot, and puts it on record. Where the environment does not require it, why there is none is no error.
+async fn take_snapshot(
+    frame: &Frame<'_>,
+    ask: BackUp<'_>,
+    life: &(dyn Fn(&str) + Send + Sync),
+    cancel: &CancellationToken,
+) -> Result<Result<BackedUp, StepError>, StepError> {
+    let on = |text: String| life(&text);
+    let database = frame.site.migrations_database(Some(frame.scribe.run())).await;
+    match ask.take(Some(frame.site.snapshots.as_ref()), database, &on, cancel).await {
+        Ok(taken) => {
+            let event = frame.scribe.write(taken.event()).await;
+            event.map_err(|error| StepError::from_error(&error))?;
+            Ok(Ok(taken))
         }
+        Err(error) if ask.config.required || error.kind() == StepErrorKind::Cancelled => Err(error),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+impl TakeSnapshot<'_> {
+    fn ask(&self) -> BackUp<'_> {
+        back_up(&self.frame, self.snapshot, None)
     }
 }
 
@@ -52,11 +69,9 @@ impl Step for TakeSnapshot<'_> {
     type Output = String;
 
     fn plan(&self) -> StepPlan {
-        let instance =
-            self.snapshot.instance.clone().unwrap_or_else(|| self.frame.site.environment.prefix());
         step_plan(
             "database/snapshot",
-            format!("take a snapshot of {instance}, kept for {} days", self.snapshot.keep_days),
+            self.ask().plan(),
             Reversal::Kept("a snapshot is the way back, and goes when its time is over".into()),
         )
     }
@@ -66,27 +81,24 @@ impl Step for TakeSnapshot<'_> {
     }
 
     async fn apply(&self, cx: &Context<'_>, (): &()) -> Result<Done<String>, StepError> {
-        let site = self.frame.site;
-        let poll = site
-            .environment
-            .config
-            .services
-            .values()
-            .map(|service| service.rollout.poll.duration())
-            .min()
-            .unwrap_or(std::time::Duration::from_secs(5));
-        let on = |text: String| cx.life(&text);
-        let timeout = self.snapshot.timeout.duration();
-        take(site.snapshots.as_ref(), &self.request(), timeout, poll, &on, cx.cancelled())
-            .await
-            .map_err(failure::taking)?;
-        Ok(Done::new(self.id(), format!("{} is available", self.id())))
+        let life = |text: &str| cx.life(text);
+        Ok(match take_snapshot(&self.frame, self.ask(), &life, cx.cancelled()).await? {
+            Ok(taken) => {
+                let note = format!("{} is available", taken.id);
+                Done::new(taken.id, note)
+            }
+            Err(error) => Done::new(
+                String::new(),
+                format!("NOT taken: {error}; the environment does not require it"),
+            ),
+        })
     }
 
     async fn probe(&self, _: &Context<'_>, (): &()) -> Result<Probe<String>, StepError> {
-        Ok(match self.frame.site.snapshots.state(&self.id()).await.map_err(failure::snapshot)? {
-            Some(SnapshotState::Available { .. }) => Probe::Done(Done::new(self.id(), "was taken")),
-            _ => Probe::NotDone,
+        let ask = self.ask();
+        Ok(match ask.is_there(self.frame.site.snapshots.as_ref()).await? {
+            true => Probe::Done(Done::new(ask.id(), "was taken")),
+            false => Probe::NotDone,
         })
     }
 
@@ -127,14 +139,18 @@ async fn record(frame: &Frame<'_>, ran: &[Ran], rollback: bool) -> Result<(), St
     Ok(())
 }
 
-/// Applies the release's migrations up to `to`, or all of them, and records each, also when one fails.
-pub(crate) async fn apply(
+/// Applies the release's migrations up to `to`, or all of them, and records each, also when one fails. `snapshot` was taken before.
+async fn apply(
     frame: &Frame<'_>,
     to: Option<i32>,
+    snapshot: Option<&str>,
     life: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Vec<Ran>, StepError> {
     let migrations = read(frame, frame.release).await?;
     let mut database = frame.site.migrations_database(Some(frame.scribe.run())).await?;
+    if let Some(id) = snapshot {
+        database.note_snapshot(id);
+    }
     match database.apply(&migrations, to, &mut |progress| life(&progress.to_string())).await {
         Ok(ran) => {
             record(frame, &ran, false).await?;
@@ -145,6 +161,28 @@ pub(crate) async fn apply(
             Err(failure::apply(error))
         }
     }
+}
+
+/// Applies all that is left of the release's migrations, after a snapshot of its own: since the one before the rollout, users
+/// have written, and what contract migrations take away is gone.
+pub(crate) async fn apply_contract(
+    frame: &Frame<'_>,
+    life: &(dyn Fn(&str) + Send + Sync),
+    cancel: &CancellationToken,
+) -> Result<Vec<Ran>, StepError> {
+    let migrations = read(frame, frame.release).await?;
+    let mut database = frame.site.migrations_database(Some(frame.scribe.run())).await?;
+    let status = database.status(&migrations).await;
+    let status = status.map_err(|error| StepError::from_error(&error))?;
+    let demanded = frame.site.environment.config.database.as_ref();
+    let snapshot = match demanded.and_then(|database| database.snapshot.as_ref()) {
+        Some(config) if !status.pending.is_empty() => {
+            let ask = back_up(frame, config, Some("contract"));
+            take_snapshot(frame, ask, life, cancel).await?.ok()
+        }
+        _ => None,
+    };
+    apply(frame, None, snapshot.as_ref().map(|taken| taken.id.as_str()), life).await
 }
 
 /// Applies the release's migrations that the database does not have yet, but for those of the contract phase.
@@ -189,7 +227,8 @@ impl Step for Migrate<'_> {
         before: &SchemaVersion,
     ) -> Result<Done<SchemaVersion>, StepError> {
         let to = phases::before_rollout(self.0.release, self.0.previous, before.newest)?;
-        let ran = apply(&self.0, Some(to), &|text| cx.life(text)).await?;
+        let taken = backup::required(&self.0.site.environment, self.0.scribe.run());
+        let ran = apply(&self.0, Some(to), taken.as_deref(), &|text| cx.life(text)).await?;
         let after = schema_version(&self.0).await?;
         let note = match ran.len() {
             0 => format!("nothing to apply: the schema is at V{:04}", after.newest),
@@ -234,9 +273,10 @@ impl Step for Migrate<'_> {
             }));
         };
         let environment = &self.0.site.environment.name;
+        let instead = refused.instead().map(|instead| format!("; {instead}")).unwrap_or_default();
         let left = Left {
             what: format!(
-                "{} stays applied: its rollback would lose {}",
+                "{} stays applied: its rollback would lose {}{instead}",
                 refused.id,
                 refused.losses.join(", ")
             ),
@@ -283,9 +323,10 @@ pub(crate) async fn refuses_way_back(
 }
 
 fn would_lose(refused: &Refused) -> StepError {
+    let instead = refused.instead().map(|instead| format!("; {instead}")).unwrap_or_default();
     StepError::new(
         StepErrorKind::Failed,
-        format!("rolling back {} would lose {}", refused.id, refused.losses.join(", ")),
+        format!("rolling back {} would lose {}{instead}", refused.id, refused.losses.join(", ")),
     )
     .hint(
         "run it again with --keep-schema (the older release then runs on the newer schema) or with \

@@ -1,14 +1,18 @@
 //! `migrate` and `migrate --dry-run`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::Args;
+use liftlock_migrate::Settings;
+use liftlock_migrate::snapshot::Dump;
 use liftlock_model::Exit;
 use serde_json::json;
 
 use crate::arguments::{Options, version};
-use crate::command::{End, Failed, connect, read, tell};
+use crate::command::{End, Failed, connect_with, read, tell};
 use crate::commands::dry_run;
+use crate::commands::snapshot::KEEP_DAYS;
 
 /// What to apply.
 #[derive(Debug, Args)]
@@ -27,6 +31,12 @@ pub(crate) struct Apply {
     /// First does what --dry-run does, goes on only if there is nothing to mend, and keeps on record that the rollbacks are proven
     #[arg(long, conflicts_with = "dry_run")]
     prove: bool,
+    /// Makes a snapshot (an archive of `pg_dump`, read back at once) in this directory before anything is applied; none, nothing
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "dry_run")]
+    snapshot: Option<PathBuf>,
+    /// How many days that snapshot is kept; 0 for ever
+    #[arg(long, value_name = "NUMBER", default_value_t = KEEP_DAYS, requires = "snapshot")]
+    snapshot_keep_days: u32,
 }
 
 pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
@@ -34,7 +44,11 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
         return dry_run::run(options, &ask.reports).await;
     }
     let migrations = read(options)?;
-    let mut database = connect(options).await?;
+    let snapshot = ask.snapshot.as_ref().map(|directory| Dump {
+        keep_days: Some(ask.snapshot_keep_days).filter(|days| *days > 0),
+        ..Dump::into(directory)
+    });
+    let mut database = connect_with(options, Settings { snapshot, ..options.settings()? }).await?;
     let waits = match ask.contract {
         true => None,
         false => {

@@ -53,7 +53,8 @@ fn text(done: &RolledBack, place: &str) -> String {
     let Some(refused) = &done.refused else { return count };
     let losses: String = refused.losses.iter().map(|loss| format!("\n  {loss}")).collect();
     format!(
-        "{count}; {} stays applied, since its rollback would lose:{losses}\nto roll it back all the same: --accept-data-loss",
-        refused.id
+        "{count}; {} stays applied, since its rollback would lose:{losses}\nto roll it back all the same: --accept-data-loss{}",
+        refused.id,
+        refused.instead().map(|instead| format!("\ninstead: {instead}")).unwrap_or_default()
     )
 }

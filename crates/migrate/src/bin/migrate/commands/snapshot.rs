@@ -15,7 +15,7 @@ use crate::arguments::{Options, duration};
 use crate::command::{End, Failed, connect};
 
 /// How many days a snapshot is kept: seven years.
-const KEEP_DAYS: u32 = 2557;
+pub(crate) const KEEP_DAYS: u32 = 2557;
 
 /// Makes a snapshot (an archive of `pg_dump`, read back at once), or looks after those that are there.
 #[derive(Debug, Args)]
