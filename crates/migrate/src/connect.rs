@@ -70,8 +70,11 @@ impl Address {
         let user = printable(options.get_username());
         let database = options.get_database().unwrap_or(options.get_username());
         let place = printable(&format!("{}:{}/{database}", options.get_host(), options.get_port()));
-        let options =
-            options.application_name(&settings.application_name()).disable_statement_logging();
+        // A script may say `deallocate all`, and prepared statements would be gone without our knowing.
+        let options = options
+            .application_name(&settings.application_name())
+            .statement_cache_capacity(0)
+            .disable_statement_logging();
         Ok(Self { options, place, user })
     }
 

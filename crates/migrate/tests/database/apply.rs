@@ -283,3 +283,18 @@ async fn the_sample_migrations_run() {
     assert_eq!(tables(&database).await, "null");
     liftlock.apply(&migrations, None, &mut quiet).await.unwrap();
 }
+
+/// A script's `deallocate all` takes prepared statements away; ours go on.
+#[tokio::test]
+async fn a_script_may_deallocate_what_is_prepared() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[
+        ("V0001__a", "create table a (id int); deallocate all", "drop table a; deallocate all"),
+        ("V0002__b", "deallocate all; create table b (id int)", "deallocate all; drop table b"),
+    ]);
+    let mut liftlock = connect(&database).await;
+    liftlock.status(&files.read()).await.unwrap();
+    let ran = liftlock.apply(&files.read(), None, &mut quiet).await.unwrap();
+    assert_eq!(ran.len(), 2);
+    assert_eq!(liftlock.rollback(0, true, &mut quiet).await.unwrap().ran.len(), 2);
+}
