@@ -111,14 +111,34 @@ impl Site {
         self.connect_for_migrations(&self.database_url().await?, run).await
     }
 
+    /// A connection to take migrations back. What somebody changed by hand in the schema meanwhile, perhaps to help, is told
+    /// and bars no way back.
+    pub(crate) async fn way_back_database(
+        &self,
+        run: Option<&RunId>,
+    ) -> Result<liftlock_migrate::Database, StepError> {
+        let url = self.database_url().await?;
+        self.connect_with(&url, run, Some(liftlock_migrate::DriftPolicy::Warn)).await
+    }
+
     pub(crate) async fn connect_for_migrations(
         &self,
         url: &SecretString,
         run: Option<&RunId>,
     ) -> Result<liftlock_migrate::Database, StepError> {
+        self.connect_with(url, run, None).await
+    }
+
+    async fn connect_with(
+        &self,
+        url: &SecretString,
+        run: Option<&RunId>,
+        drift: Option<liftlock_migrate::DriftPolicy>,
+    ) -> Result<liftlock_migrate::Database, StepError> {
         let database = self.environment.config.database.as_ref();
-        let settings =
+        let mut settings =
             crate::migrations::migration_settings(&self.environment, self.actor.clone(), run)?;
+        settings.drift = drift.unwrap_or(settings.drift);
         liftlock_migrate::Database::connect(url, settings).await.map_err(|error| {
             let error = failure::connect(error);
             match database {

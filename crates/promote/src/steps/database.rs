@@ -260,7 +260,7 @@ impl Step for Migrate<'_> {
         before: &SchemaVersion,
         _: Option<&SchemaVersion>,
     ) -> Result<Undone, StepError> {
-        let mut database = self.0.site.migrations_database(Some(self.0.scribe.run())).await?;
+        let mut database = self.0.site.way_back_database(Some(self.0.scribe.run())).await?;
         let back = database
             .rollback(before.newest, false, &mut |progress| cx.life(&progress.to_string()))
             .await
@@ -299,7 +299,7 @@ pub(crate) async fn refuses_way_back(
     release: &Release,
     accept_data_loss: bool,
 ) -> Option<StepError> {
-    let mut database = site.migrations_database(None).await.ok()?;
+    let mut database = site.way_back_database(None).await.ok()?;
     let applied = database.applied().await.ok()?;
     let now = applied.iter().map(|one| one.version).max().unwrap_or(0);
     let wanted = phases::newest(release);
@@ -380,8 +380,7 @@ impl Step for RollBackSchema<'_> {
                 format!("the schema is at V{:04} already", before.newest),
             ));
         }
-        let mut database =
-            self.frame.site.migrations_database(Some(self.frame.scribe.run())).await?;
+        let mut database = self.frame.site.way_back_database(Some(self.frame.scribe.run())).await?;
         let back = database
             .rollback(self.to, self.accept_data_loss, &mut |progress| {
                 cx.life(&progress.to_string())
@@ -425,8 +424,7 @@ impl Step for RollBackSchema<'_> {
             return Ok(Undone::whole("nothing served before"));
         };
         let migrations = read(&self.frame, previous).await?;
-        let mut database =
-            self.frame.site.migrations_database(Some(self.frame.scribe.run())).await?;
+        let mut database = self.frame.site.way_back_database(Some(self.frame.scribe.run())).await?;
         let ran = database
             .apply(&migrations, Some(before.newest), &mut |progress| cx.life(&progress.to_string()))
             .await
