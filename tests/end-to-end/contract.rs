@@ -97,3 +97,30 @@ async fn an_expand_migration_above_a_new_contract_migration_is_refused() {
     project.serves("1.1.0").await;
     assert_eq!(project.schema().await, before);
 }
+
+/// Shows C-MIG-5: where the environment wants it, a migration whose rollback leaves something behind stops the promotion before
+/// anything is applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_whose_rollback_is_wrong_stops_the_promotion() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let path = project.path("environments/local.toml");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.push_str("\n[database.migrations]\nprove = true\n");
+    std::fs::write(&path, text).unwrap();
+    let before = project.schema().await;
+    let up = "create table regions (name text); comment on table items is 'all';";
+    project.add_migration(4, "create_regions", up, "drop table regions;");
+    project.add_version("2.0.0", 4);
+    let ended = project.run(&["promote", "--env", "local", "--release", "2.0.0"]).await.exits(1);
+    ended.says("rollback-not-exact").says("V0004__create_regions").says("nothing was applied");
+    project.serves("1.1.0").await;
+    assert_eq!(project.schema().await, before);
+
+    let rollback = "drop table regions; comment on table items is null;";
+    project.add_migration(4, "create_regions", up, rollback);
+    project.add_version("2.0.1", 4);
+    project.run(&["promote", "--env", "local", "--release", "2.0.1"]).await.exits(0);
+    let status = project.json(&["migrate", "status", "--env", "local"]).await;
+    let applied = status.last().unwrap()["applied"].as_array().unwrap().clone();
+    assert_eq!(applied.last().unwrap()["rollback"], "proven", "{applied:#?}");
+}

@@ -199,7 +199,8 @@ pub struct Migrations {
     pub concurrent_budget: Period,
     /// After how long it is told, once, that a migration is still running.
     pub alert_after: Period,
-    /// Whether rollback scripts must be proven on a copy of the schema before migrations run.
+    /// Whether migrations and their rollbacks are tried on a copy of the schema first, and nothing is applied if something must be
+    /// mended.
     pub prove: bool,
     /// What the linter's rules are worth here, in checks and in dry-runs.
     pub lint: Lint,

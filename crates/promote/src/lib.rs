@@ -31,7 +31,7 @@ pub use backup::{BackUp, BackedUp};
 pub use error::PromoteError;
 pub use hold::{Hold, Place, is_at_work};
 pub use infrastructure::{Infrastructure, InfrastructurePlan, Signs};
-pub use migrations::migration_settings;
+pub use migrations::{migration_settings, proven};
 pub use preview::{Preview, Tried, preview};
 pub use release::{ReleaseDraft, ReleaseError, check_images, create};
 pub use report::{Notice, Report};

@@ -1,8 +1,8 @@
 //! How migrations run in an environment.
 
 use liftlock_environment::Environment;
-use liftlock_migrate::{LintSettings, Settings};
-use liftlock_model::{Actor, MigrationId, RunId};
+use liftlock_migrate::{Database, DryRun, LintSettings, Migrations, Settings, Severity};
+use liftlock_model::{Actor, Exit, MigrationId, RunId};
 use liftlock_saga::{StepError, StepErrorKind};
 
 /// How migrations run in an environment, by its files. Every command and every step takes it from here.
@@ -52,4 +52,34 @@ fn lint(
         lint.set(rule, level.name()).map_err(|why| wrong("rules", why))?;
     }
     Ok(lint)
+}
+
+/// Tries what is pending and its rollbacks on a copy of the schema, where the environment wants that before anything is applied
+/// (`database.migrations.prove`). None where it does not.
+///
+/// # Errors
+/// [`StepError`] if something must be mended, or if it could not be tried. The database was not changed.
+pub async fn proven(
+    environment: &Environment,
+    database: &mut Database,
+    migrations: &Migrations,
+) -> Result<Option<DryRun>, StepError> {
+    let wanted = environment.config.database.as_ref().is_some_and(|one| one.migrations.prove);
+    if !wanted {
+        return Ok(None);
+    }
+    let tried = database.dry_run(migrations).await;
+    let tried = tried.map_err(|error| StepError::from_error(&error))?;
+    if tried.exit() == Exit::Done {
+        return Ok(Some(tried));
+    }
+    let wrong = tried.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let wrong: String = wrong.map(|finding| format!("\n  {finding}")).collect();
+    let name = &environment.name;
+    let message = format!(
+        "nothing was applied: {name} wants migrations proven first (database.migrations.prove), and their trial shows what must be \
+         mended:{wrong}"
+    );
+    Err(StepError::new(StepErrorKind::Failed, message)
+        .hint(format!("liftlock migrate --dry-run --env {name}")))
 }

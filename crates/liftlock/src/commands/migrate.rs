@@ -9,7 +9,7 @@ use liftlock_environment::config::Database as DatabaseConfig;
 use liftlock_ledger::{Draft, Ledger, Location, projection};
 use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Ran, RolledBack, Settings, Status};
 use liftlock_model::{EnvName, Event, Exit, MigrationId, RunId};
-use liftlock_promote::Hold;
+use liftlock_promote::{Hold, proven};
 
 use crate::cli::{Migrate, MigrateCommand};
 use crate::commands::Top;
@@ -201,6 +201,9 @@ async fn apply_held(
     let mut database = place.database(Some(run)).await?;
     let waits = if contract { None } else { waits(place, &mut database).await? };
     let to = waits.as_ref().map(|first| first.version - 1);
+    let tried = proven(&place.environment, &mut database, &place.migrations).await;
+    let tried =
+        tried.map_err(|error| Failure { message: error.to_string(), exit: Exit::Failed })?;
     snapshot_first(place, &mut database, to, run, console).await?;
     let applied = database
         .apply(&place.migrations, to, &mut |progress| console.life(&progress.to_string()))
@@ -208,6 +211,10 @@ async fn apply_held(
     match applied {
         Ok(ran) => {
             place.record(run, &ran, false).await?;
+            if let Some(tried) = tried.filter(|_| !ran.is_empty()) {
+                let kept = database.keep_proofs(&place.migrations, &tried).await;
+                kept.map_err(|error| Failure::of(error.exit(), &error))?;
+            }
             Ok((ran, waits))
         }
         Err(error) => {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Frame, step_plan};
 use crate::backup::{self, BackUp, BackedUp};
 use crate::failure;
+use crate::migrations::proven;
 use crate::phases;
 use crate::site::Site;
 
@@ -151,9 +152,15 @@ async fn apply(
     if let Some(id) = snapshot {
         database.note_snapshot(id);
     }
+    let tried = proven(&frame.site.environment, &mut database, &migrations).await?;
     match database.apply(&migrations, to, &mut |progress| life(&progress.to_string())).await {
         Ok(ran) => {
             record(frame, &ran, false).await?;
+            if let Some(tried) = tried.filter(|_| !ran.is_empty())
+                && let Err(error) = database.keep_proofs(&migrations, &tried).await
+            {
+                life(&format!("that the rollbacks are proven could not be put on record: {error}"));
+            }
             Ok(ran)
         }
         Err(error) => {
