@@ -188,11 +188,7 @@ async fn apply_todo(
     let of = todo.pending.len();
     for (index, migration) in todo.pending.into_iter().enumerate() {
         on(&Progress::Applying { id: migration.id.clone(), number: index + 1, of });
-        let one = if migration.up.directives.no_transaction {
-            apply_outside(bench, migration, on).await?
-        } else {
-            apply_one(bench, migration, on).await?
-        };
+        let one = apply_one(bench, migration, on).await?;
         on(&Progress::Applied { ran: one.clone() });
         ran.push(one);
     }
@@ -256,8 +252,12 @@ async fn apply_one(
     let start = Instant::now();
     let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
     loop {
-        let tried = try_one(bench, migration, attempts.number(), on).await;
-        let tried = settle(bench, tried).await;
+        let tried = if migration.up.directives.no_transaction {
+            try_outside(bench, migration, attempts.number(), on).await
+        } else {
+            let tried = try_inside(bench, migration, attempts.number(), on).await;
+            settle(bench, tried).await
+        };
         match attempts.ended(&migration.id, tried, on).await {
             Ok(Some(ran)) => return Ok(ran),
             Ok(None) => {}
@@ -271,7 +271,8 @@ async fn apply_one(
     }
 }
 
-async fn try_one(
+/// In one transaction.
+async fn try_inside(
     bench: &mut Workbench<'_>,
     migration: &Migration,
     attempt: u32,
@@ -279,10 +280,8 @@ async fn try_one(
 ) -> Result<Ran, Failure> {
     let transaction = bench.begin().await?;
     bench.run_script(&transaction, &migration.id, &migration.up, on).await?;
-    if migration.verify.is_some() {
-        bench.after_script(&transaction, &migration.id, &migration.up).await?;
-    }
     if let Some(verify) = &migration.verify {
+        bench.after_script(&transaction, &migration.id, &migration.up).await?;
         bench.verify(&transaction, &migration.id, verify, on).await?;
     }
     let ran = Ran {
@@ -298,29 +297,7 @@ async fn try_one(
     Ok(Ran { duration: transaction.start.elapsed(), ..ran })
 }
 
-/// Applies a migration whose script runs outside of a transaction; its check and its records have one.
-async fn apply_outside(
-    bench: &mut Workbench<'_>,
-    migration: &Migration,
-    on: On<'_>,
-) -> Result<Ran, Failure> {
-    let start = Instant::now();
-    let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
-    loop {
-        let tried = try_outside(bench, migration, attempts.number(), on).await;
-        match attempts.ended(&migration.id, tried, on).await {
-            Ok(Some(ran)) => return Ok(ran),
-            Ok(None) => {}
-            Err(failure) => {
-                let entry = Entry::of(migration, Action::Failed, start.elapsed())
-                    .ran(migration.up.statements.len(), attempts.number());
-                history::record_failure(bench, entry, &failure, on).await;
-                return Err(failure);
-            }
-        }
-    }
-}
-
+/// With a script that runs outside of a transaction; its check and its records have one.
 async fn try_outside(
     bench: &mut Workbench<'_>,
     migration: &Migration,
