@@ -165,10 +165,23 @@ impl Database {
         &mut self,
         migrations: &Migrations,
     ) -> Result<Option<MigrationId>, StatusError> {
+        self.waits_for(migrations, None).await
+    }
+
+    /// The same where the version that serves is known to know the migrations up to `serving`.
+    ///
+    /// # Errors
+    /// [`StatusError`] if the history cannot be read.
+    pub async fn waits_for(
+        &mut self,
+        migrations: &Migrations,
+        serving: Option<i32>,
+    ) -> Result<Option<MigrationId>, StatusError> {
         if migrations.waits(0).is_none() {
             return Ok(None);
         }
-        let newest = self.applied().await?.iter().map(|one| one.version).max();
+        let applied = self.applied().await?;
+        let newest = applied.iter().map(|one| one.version).chain(serving).max();
         Ok(newest.and_then(|newest| migrations.waits(newest)).map(|first| first.id.clone()))
     }
 

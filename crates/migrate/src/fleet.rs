@@ -6,6 +6,7 @@ mod targets;
 mod waves;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -81,6 +82,41 @@ pub enum FleetProgress<'a> {
         /// How many there are.
         of: usize,
     },
+}
+
+impl fmt::Display for FleetProgress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wave { number: 0, .. } => f.write_str("the canary"),
+            Self::Wave { number, of, databases } => {
+                write!(f, "wave {number} of {of}: {databases} databases")
+            }
+            Self::Database { name, progress } => write!(f, "{name}: {progress}"),
+            Self::Ended { result, done, of } => {
+                write!(f, "[{done}/{of}] {}: {}", result.name, result.outcome)
+            }
+        }
+    }
+}
+
+/// Does something with each database of a fleet, at most `at_once` at a time. Gives what came of each, by its name; one that does
+/// not let us in is among them.
+pub async fn each<T, F: Future<Output = Result<T, String>>>(
+    targets: Vec<FleetTarget>,
+    settings: &Settings,
+    at_once: usize,
+    work: impl Fn(String, Database) -> F,
+) -> Vec<(String, Result<T, String>)> {
+    let work = &work;
+    let one = |target: FleetTarget| async move {
+        let connected = Database::connect(&target.url, settings.clone()).await;
+        let done = match connected {
+            Ok(database) => work(target.name.clone(), database).await,
+            Err(error) => Err(error.to_string()),
+        };
+        (target.name, done)
+    };
+    futures_util::stream::iter(targets).map(one).buffer_unordered(at_once.max(1)).collect().await
 }
 
 /// Applies what is pending to every database of a fleet.

@@ -5,6 +5,7 @@ mod apply;
 mod baseline;
 mod catalog;
 mod check;
+pub mod commands;
 mod connect;
 mod database;
 mod directive;
@@ -44,8 +45,9 @@ pub use database::{Database, Pending, Status, StatusError};
 pub use directive::{Allow, Directives};
 pub use drift::{Baseline, Drift, DriftPolicy, Drifted};
 pub use dry_run::{
-    Again, Blocks, DryRun, DryRunError, Lock, Loss, ReportError, RowsTouched, StatementTrial,
-    Trial, Verdict, append_step_summary, markdown, sarif, write_sarif,
+    Again, Blocks, COMMENT, DryRun, DryRunError, Lock, Loss, ReportError, RowsTouched,
+    StatementTrial, Trial, Verdict, append_step_summary, markdown, sarif, write_markdown,
+    write_sarif,
 };
 pub use failure::{ApplyError, Failure, RollbackError, ScriptError};
 pub use files::{FileProblem, FilesError, Migration, Migrations, Script};

@@ -32,7 +32,9 @@ use crate::text::lines;
 use bench::Bench;
 pub use losses::Loss;
 pub(crate) use recorder::Recorder;
-pub use report::{ReportError, append_step_summary, markdown, sarif, write_sarif};
+pub use report::{
+    COMMENT, ReportError, append_step_summary, markdown, sarif, write_markdown, write_sarif,
+};
 pub use statement::{Blocks, Lock, RowsTouched, StatementTrial};
 pub use trial::{Again, Trial, Verdict};
 

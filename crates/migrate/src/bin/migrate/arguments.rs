@@ -5,23 +5,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
+use liftlock_migrate::commands::{
+    Adopt, Baseline, Check, Drift, Failed, Fleet, New, Prove, Resolve, Rollback, Status,
+};
 use liftlock_migrate::{DriftPolicy, Settings};
-use liftlock_model::{Actor, MigrationId};
+use liftlock_model::Actor;
 
-use crate::command::Failed;
-use crate::commands::adopt::Adopt;
 use crate::commands::apply::Apply;
-use crate::commands::baseline::Baseline;
-use crate::commands::check::Check;
-use crate::commands::drift::Drift;
-use crate::commands::fleet::Fleet;
-use crate::commands::new::New;
-use crate::commands::prove::Prove;
-use crate::commands::resolve::Resolve;
 use crate::commands::restore::Restore;
-use crate::commands::rollback::Rollback;
 use crate::commands::snapshot::Snapshot;
-use crate::commands::status::Status;
 use crate::lint::LintOptions;
 
 /// Applies database migrations: V0001__name.sql with V0001__name.rollback.sql beside it, each in one transaction.
@@ -153,10 +145,6 @@ impl Options {
             ..Settings::new(Actor::new(&actor))
         })
     }
-}
-
-pub(crate) fn version(text: &str) -> Result<i32, String> {
-    MigrationId::parse_version(text).map_err(|error| error.to_string())
 }
 
 const EXPECTED: &str = "expected a time such as `500ms`, `2s` or `5m`";

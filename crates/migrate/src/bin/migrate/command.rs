@@ -1,37 +1,18 @@
 //! Running a command, and how it ends.
 
 use std::io::Write as _;
+use std::path::Path;
 
-use liftlock_migrate::{ConnectErrorKind, Database, Migrations, Progress, Settings};
+use async_trait::async_trait;
+use liftlock_migrate::Settings;
+use liftlock_migrate::commands::{Desk, End, Failed};
 use liftlock_model::Exit;
-use serde_json::{Value, json};
+use secrecy::SecretString;
+use serde_json::json;
 
 use crate::arguments::{Arguments, Command, Options, Output};
 use crate::commands;
 use crate::secret;
-
-/// What a command has to say at its end, for people and for machines, and its exit code.
-pub(crate) struct End {
-    pub(crate) text: String,
-    pub(crate) json: Value,
-    pub(crate) exit: Exit,
-}
-
-/// What went wrong.
-pub(crate) struct Failed {
-    pub(crate) text: String,
-    pub(crate) exit: Exit,
-}
-
-impl Failed {
-    pub(crate) fn usage(error: impl ToString) -> Self {
-        Self { text: error.to_string(), exit: Exit::Usage }
-    }
-
-    pub(crate) fn ended(error: impl ToString, exit: Exit) -> Self {
-        Self { text: error.to_string(), exit }
-    }
-}
 
 /// Runs what the command line says, and prints it.
 pub(crate) fn run(arguments: Arguments) -> Exit {
@@ -92,51 +73,46 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
     }
     match command {
         None => commands::apply::run(&options, &apply).await,
-        Some(Command::Adopt(ask)) => commands::adopt::run(&options, &ask).await,
-        Some(Command::Baseline(ask)) => commands::baseline::run(&options, &ask).await,
-        Some(Command::New(ask)) => commands::new::run(&options, &ask),
-        Some(Command::Status(ask)) => commands::status::run(&options, &ask).await,
-        Some(Command::Drift(ask)) => commands::drift::run(&options, &ask).await,
-        Some(Command::Check(ask)) => commands::check::run(&options, &ask).await,
-        Some(Command::Rollback(ask)) => commands::rollback::run(&options, &ask).await,
         Some(Command::Snapshot(ask)) => commands::snapshot::run(&options, &ask).await,
         Some(Command::Restore(ask)) => commands::restore::run(&options, &ask).await,
-        Some(Command::Prove(ask)) => commands::prove::run(&options, &ask).await,
-        Some(Command::Fleet(ask)) => commands::fleet::run(&options, &ask).await,
-        Some(Command::Resolve(ask)) => commands::resolve::run(&options, &ask).await,
+        Some(Command::Adopt(ask)) => ask.run(&options).await,
+        Some(Command::Baseline(ask)) => ask.run(&options).await,
+        Some(Command::New(ask)) => ask.run(&options),
+        Some(Command::Status(ask)) => ask.run(&options).await,
+        Some(Command::Drift(ask)) => ask.run(&options).await,
+        Some(Command::Check(ask)) => ask.run(&options).await,
+        Some(Command::Rollback(ask)) => ask.run(&options).await,
+        Some(Command::Prove(ask)) => ask.run(&options).await,
+        Some(Command::Fleet(ask)) => ask.run(&options).await,
+        Some(Command::Resolve(ask)) => ask.run(&options).await,
     }
 }
 
-/// The migrations' files.
-pub(crate) fn read(options: &Options) -> Result<Migrations, Failed> {
-    Migrations::read(&options.directory).map_err(Failed::usage)
-}
+#[async_trait]
+impl Desk for Options {
+    fn directory(&self) -> &Path {
+        &self.directory
+    }
 
-/// The database that the options name.
-pub(crate) async fn connect(options: &Options) -> Result<Database, Failed> {
-    connect_with(options, options.settings()?).await
-}
+    fn settings(&self) -> Result<Settings, Failed> {
+        Self::settings(self)
+    }
 
-/// The database that the options name, with settings of one command.
-pub(crate) async fn connect_with(
-    options: &Options,
-    settings: Settings,
-) -> Result<Database, Failed> {
-    let url = secret::read(&options.database_url_env, options.env_file.as_deref())
-        .map_err(Failed::usage)?;
-    Database::connect(&url, settings).await.map_err(|error| {
-        let exit = match error.kind() {
-            ConnectErrorKind::Authentication => Exit::Authentication,
-            ConnectErrorKind::Configuration => Exit::Usage,
-            ConnectErrorKind::Unreachable => Exit::Failed,
-        };
-        Failed::ended(error, exit)
-    })
-}
+    async fn url(&self) -> Result<SecretString, Failed> {
+        secret::read(&self.database_url_env, self.env_file.as_deref()).map_err(Failed::usage)
+    }
 
-/// Shows progress.
-pub(crate) fn tell(progress: &Progress) {
-    say(progress);
+    fn advice(&self, words: &str) -> String {
+        format!("migrate {words}")
+    }
+
+    fn say(&self, text: &str) {
+        say(&text);
+    }
+
+    fn annotate(&self, line: &str) {
+        say(&line);
+    }
 }
 
 /// Says something while the work goes on.

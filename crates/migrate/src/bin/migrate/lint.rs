@@ -2,9 +2,7 @@
 
 use clap::Args;
 use liftlock_migrate::LintSettings;
-
-use crate::arguments::version;
-use crate::command::Failed;
+use liftlock_migrate::commands::{Failed, version};
 
 #[derive(Debug, Args)]
 pub(crate) struct LintOptions {

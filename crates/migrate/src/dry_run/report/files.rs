@@ -10,6 +10,8 @@ use crate::finding::Finding;
 
 /// What GitHub takes as the page of a step, in bytes.
 const STEP_SUMMARY: usize = 1_048_576;
+/// What GitHub takes as a comment, in bytes.
+pub const COMMENT: usize = 65_536;
 
 /// A report that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,15 @@ pub fn write_sarif(file: &Path, findings: &[Finding], directory: &Path) -> Resul
     let log = sarif(findings, directory, &here);
     let failed = |source| ReportError { path: file.to_owned(), source };
     std::fs::write(file, format!("{log:#}\n")).map_err(failed)
+}
+
+/// Writes a dry-run's Markdown to `file`, as long as a comment on GitHub may be.
+///
+/// # Errors
+/// [`ReportError`] if it cannot be written.
+pub fn write_markdown(file: &Path, run: &DryRun) -> Result<(), ReportError> {
+    let failed = |source| ReportError { path: file.to_owned(), source };
+    std::fs::write(file, markdown(run, COMMENT)).map_err(failed)
 }
 
 /// Appends a dry-run's Markdown to the page of a step in GitHub Actions (the file that `GITHUB_STEP_SUMMARY` names), as far as it

@@ -5,7 +5,7 @@ mod human;
 mod markdown;
 mod sarif;
 
-pub use files::{ReportError, append_step_summary, write_sarif};
+pub use files::{COMMENT, ReportError, append_step_summary, write_markdown, write_sarif};
 pub use markdown::markdown;
 pub use sarif::sarif;
 

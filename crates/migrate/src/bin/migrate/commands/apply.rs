@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use liftlock_migrate::Settings;
+use liftlock_migrate::commands::{Desk, End, Failed, Reports, version};
 use liftlock_migrate::snapshot::Dump;
+use liftlock_migrate::{COMMENT, Settings, markdown};
 use liftlock_model::Exit;
 use serde_json::json;
 
-use crate::arguments::{Options, version};
-use crate::command::{End, Failed, connect_with, read, tell};
-use crate::commands::dry_run;
+use crate::arguments::{Options, Output};
 use crate::commands::snapshot::KEEP_DAYS;
 
 /// What to apply.
@@ -21,7 +20,7 @@ pub(crate) struct Apply {
     #[arg(long, conflicts_with = "to")]
     pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) reports: dry_run::Reports,
+    pub(crate) reports: Reports,
     /// Goes no further than this migration, such as V0041
     #[arg(long, value_name = "VERSION", value_parser = version)]
     to: Option<i32>,
@@ -40,15 +39,21 @@ pub(crate) struct Apply {
 }
 
 pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
+    let desk: &dyn Desk = options;
     if ask.dry_run {
-        return dry_run::run(options, &ask.reports).await;
+        let (tried, exit) = ask.reports.run(desk).await?;
+        let text = match options.output {
+            Output::Markdown => markdown(&tried, COMMENT),
+            _ => tried.to_string(),
+        };
+        return Ok(End { text, exit, json: json!(tried) });
     }
-    let migrations = read(options)?;
+    let migrations = desk.migrations()?;
     let snapshot = ask.snapshot.as_ref().map(|directory| Dump {
         keep_days: Some(ask.snapshot_keep_days).filter(|days| *days > 0),
         ..Dump::into(directory)
     });
-    let mut database = connect_with(options, Settings { snapshot, ..options.settings()? }).await?;
+    let mut database = desk.connect_with(Settings { snapshot, ..options.settings()? }).await?;
     let waits = match ask.contract {
         true => None,
         false => {
@@ -58,13 +63,18 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
     };
     let waits = waits.filter(|first| ask.to.is_none_or(|to| to >= first.version));
     let to = waits.as_ref().map(|first| first.version - 1).or(ask.to);
-    let tried =
-        if ask.prove { Some(dry_run::tried(&mut database, &migrations).await?) } else { None };
+    let tried = match ask.prove {
+        true => {
+            let tried = database.dry_run(&migrations).await;
+            Some(tried.map_err(|error| Failed::ended(&error, error.exit()))?)
+        }
+        false => None,
+    };
     if let Some(tried) = tried.as_ref().filter(|tried| tried.exit() != Exit::Done) {
         let text = format!("{tried}\nnothing was applied");
         return Ok(End { text, json: json!(tried), exit: tried.exit() });
     }
-    let ran = database.apply(&migrations, to, &mut tell).await;
+    let ran = database.apply(&migrations, to, &mut desk.tell()).await;
     let ran = ran.map_err(|error| Failed::ended(&error, error.exit()))?;
     if let Some(tried) = tried.filter(|_| !ran.is_empty()) {
         let kept = database.keep_proofs(&migrations, &tried).await;

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use clap::Args;
+use liftlock_migrate::commands::archives::outcome;
+use liftlock_migrate::commands::{Desk as _, End, Failed};
 use liftlock_migrate::snapshot::{self, Owners, Replace, Restored};
 use liftlock_model::Exit;
 use serde_json::json;
 
 use crate::arguments::{Options, duration};
-use crate::command::{End, Failed, say};
-use crate::commands::snapshot::{Where, outcome};
-use crate::secret;
+use crate::command::say;
+use crate::commands::snapshot::Where;
 
 /// Brings a snapshot back: into a new database beside the live one, or, with `--replace`, in its place.
 #[derive(Debug, Args)]
@@ -44,8 +45,7 @@ pub(crate) struct Restore {
 }
 
 pub(crate) async fn run(options: &Options, ask: &Restore) -> Result<End, Failed> {
-    let url = secret::read(&options.database_url_env, options.env_file.as_deref())
-        .map_err(Failed::usage)?;
+    let url = options.url().await?;
     let settings = options.settings()?;
     let failed = |error: snapshot::ArchiveError| Failed::ended(&error, error.exit());
     let kept = ask.place.archives().find(&ask.snapshot).map_err(failed)?;

@@ -1,19 +1,18 @@
 //! `migrate check`: the files and what the linter says of them.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
+use crate::{Known, Lint, Migrations, Severity, lint, write_sarif};
 use clap::Args;
-use liftlock_migrate::{Known, Lint, Migrations, Severity, lint, write_sarif};
 use liftlock_model::Exit;
 use serde_json::json;
 
-use crate::arguments::{Options, version};
-use crate::command::{End, Failed, connect, read};
+use super::{Desk, End, Failed, version};
 
 /// What to check.
 #[derive(Debug, Args)]
-pub(crate) struct Check {
+pub struct Check {
     /// Looks at what is newer than this migration, such as V0041: it is applied everywhere, and what is newer goes out together
     #[arg(long, value_name = "VERSION", value_parser = version)]
     since: Option<i32>,
@@ -31,28 +30,34 @@ pub(crate) struct Check {
     rules: bool,
 }
 
-pub(crate) async fn run(options: &Options, ask: &Check) -> Result<End, Failed> {
-    let settings = options.lint.settings()?;
-    if ask.rules {
-        return Ok(list(&settings.rules()));
-    }
-    let migrations = read(options)?;
-    let mut known = Known { applied: ask.since, ..Known::default() };
-    if ask.pending {
-        let mut database = connect(options).await?;
-        known = database.known().await.map_err(|error| Failed::ended(error, Exit::Failed))?;
-    }
-    let found = lint(&migrations, &known, &settings);
-    let directory = readable(&options.directory);
-    if let Some(file) = &ask.sarif {
-        write_sarif(file, &found.findings, &directory).map_err(Failed::usage)?;
-    }
-    if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
-        for line in found.annotations(&directory) {
-            writeln!(std::io::stderr(), "{line}").unwrap_or_default();
+impl Check {
+    /// Checks the files.
+    ///
+    /// # Errors
+    /// What went wrong, with the exit code.
+    pub async fn run(&self, desk: &dyn Desk) -> Result<End, Failed> {
+        let settings = desk.settings()?.lint;
+        if self.rules {
+            return Ok(list(&settings.rules()));
         }
+        let migrations = desk.migrations()?;
+        let mut known = Known { applied: self.since, ..Known::default() };
+        if self.pending {
+            let mut database = desk.connect().await?;
+            known = database.known().await.map_err(|error| Failed::ended(error, Exit::Failed))?;
+        }
+        let found = lint(&migrations, &known, &settings);
+        let directory = readable(desk.directory());
+        if let Some(file) = &self.sarif {
+            write_sarif(file, &found.findings, &directory).map_err(Failed::usage)?;
+        }
+        if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
+            for line in found.annotations(&directory) {
+                desk.annotate(&line);
+            }
+        }
+        Ok(end(&migrations, &found, &directory, self.strict))
     }
-    Ok(end(&migrations, &found, &directory, ask.strict))
 }
 
 fn end(migrations: &Migrations, found: &Lint, directory: &Path, strict: bool) -> End {
@@ -76,7 +81,7 @@ fn end(migrations: &Migrations, found: &Lint, directory: &Path, strict: bool) ->
     End { text, json, exit }
 }
 
-fn list(rules: &[(&str, liftlock_migrate::Level)]) -> End {
+fn list(rules: &[(&str, crate::Level)]) -> End {
     let text = rules.iter().map(|(rule, level)| format!("{level:<8} {rule}")).collect::<Vec<_>>();
     let json = rules.iter().map(|(rule, level)| json!({ "rule": rule, "level": level }));
     let json = json!({ "rules": json.collect::<Vec<_>>() });

@@ -1,37 +1,43 @@
 //! `migrate status`.
 
+use crate::{Applied, Execution, Status as Standing};
 use clap::Args;
-use liftlock_migrate::{Applied, Execution, Status as Standing};
 use liftlock_model::Exit;
 use serde_json::json;
 
-use crate::arguments::Options;
-use crate::command::{End, Failed, connect, read};
+use super::{Desk, End, Failed};
 
 /// What to show.
 #[derive(Debug, Args)]
-pub(crate) struct Status {
+pub struct Status {
     /// Also everything that was ever done: applied, rolled back, adopted, by whom, when, why
     #[arg(long)]
     history: bool,
 }
 
-pub(crate) async fn run(options: &Options, ask: &Status) -> Result<End, Failed> {
-    let migrations = read(options)?;
-    let mut database = connect(options).await?;
-    let failed = |error| Failed::ended(error, Exit::Failed);
-    let status = database.status(&migrations).await.map_err(failed)?;
-    let fine = status.problems.is_empty() && status.half_done.is_empty() && !status.drift.is_seen();
-    let exit = if fine { Exit::Done } else { Exit::Failed };
-    let mut json = json!(status);
-    let mut lines = lines(&status);
-    if ask.history {
-        let history = database.history().await.map_err(failed)?;
-        json["history"] = json!(history);
-        lines.push(format!("history, {} entries:", history.len()));
-        lines.extend(history.iter().map(Execution::to_string).map(|line| format!("  {line}")));
+impl Status {
+    /// Shows how files and database stand to each other.
+    ///
+    /// # Errors
+    /// What went wrong, with the exit code.
+    pub async fn run(&self, desk: &dyn Desk) -> Result<End, Failed> {
+        let migrations = desk.migrations()?;
+        let mut database = desk.connect().await?;
+        let failed = |error| Failed::ended(error, Exit::Failed);
+        let status = database.status(&migrations).await.map_err(failed)?;
+        let fine =
+            status.problems.is_empty() && status.half_done.is_empty() && !status.drift.is_seen();
+        let exit = if fine { Exit::Done } else { Exit::Failed };
+        let mut json = json!(status);
+        let mut lines = lines(&status);
+        if self.history {
+            let history = database.history().await.map_err(failed)?;
+            json["history"] = json!(history);
+            lines.push(format!("history, {} entries:", history.len()));
+            lines.extend(history.iter().map(Execution::to_string).map(|line| format!("  {line}")));
+        }
+        Ok(End { text: lines.join("\n"), json, exit })
     }
-    Ok(End { text: lines.join("\n"), json, exit })
 }
 
 fn lines(status: &Standing) -> Vec<String> {

@@ -2,17 +2,16 @@
 
 use std::path::PathBuf;
 
+use crate::{AdoptError, Adoption, Conversion, Standing, Tool};
 use clap::{Args, ValueEnum};
-use liftlock_migrate::{AdoptError, Adoption, Conversion, Standing, Tool};
 use liftlock_model::Exit;
 use serde_json::json;
 
-use crate::arguments::Options;
-use crate::command::{End, Failed, connect, tell};
+use super::{Desk, End, Failed};
 
 /// What to take over.
 #[derive(Debug, Args)]
-pub(crate) struct Adopt {
+pub struct Adopt {
     /// The other tool
     #[arg(long, value_enum, value_name = "TOOL")]
     from: From,
@@ -78,39 +77,51 @@ impl From {
     }
 }
 
-pub(crate) async fn run(options: &Options, ask: &Adopt) -> Result<End, Failed> {
-    let failed = |error: AdoptError| Failed::ended(&error, error.exit());
-    let tool = ask.from.tool();
-    let source = ask.source.clone().unwrap_or_else(|| tool.default_source().into());
-    let adoption = Adoption {
-        leave_out: ask.leave_out.clone(),
-        strip_transaction: ask.strip_transaction,
-        mark_no_transaction: ask.mark_no_transaction,
-        refuse_missing_rollbacks: ask.missing_rollback == Missing::Refuse,
-        fill_empty: ask.fill_empty,
-        history_table: ask.history_table.clone(),
-        ..Adoption::new(tool, source, &options.directory)
-    };
-    let conversion = adoption.convert().map_err(failed)?;
-    let mut standing = None;
-    if ask.database_too {
-        let mut database = connect(options).await?;
-        standing = Some(database.adoption(&conversion).await.map_err(failed)?);
-        if !ask.dry_run {
-            conversion.write().map_err(failed)?;
-            standing = Some(database.adopt(&conversion, &mut tell).await.map_err(failed)?);
-        }
-    } else if !ask.dry_run {
-        conversion.write().map_err(failed)?;
+impl Adopt {
+    /// Whether the database's history is to be written.
+    pub fn writes_history(&self) -> bool {
+        self.database_too && !self.dry_run
     }
-    let json = json!({
-        "dry_run": ask.dry_run, "tool": tool, "mapping": conversion.mapping(), "files": conversion.files(), "history": standing,
-    });
-    Ok(End {
-        text: text(&adoption, &conversion, standing.as_ref(), ask.dry_run),
-        json,
-        exit: Exit::Done,
-    })
+
+    /// Takes the files over, and the history where that is asked for.
+    ///
+    /// # Errors
+    /// What went wrong, with the exit code.
+    pub async fn run(&self, desk: &dyn Desk) -> Result<End, Failed> {
+        let failed = |error: AdoptError| Failed::ended(&error, error.exit());
+        let tool = self.from.tool();
+        let source = self.source.clone().unwrap_or_else(|| tool.default_source().into());
+        let adoption = Adoption {
+            leave_out: self.leave_out.clone(),
+            strip_transaction: self.strip_transaction,
+            mark_no_transaction: self.mark_no_transaction,
+            refuse_missing_rollbacks: self.missing_rollback == Missing::Refuse,
+            fill_empty: self.fill_empty,
+            history_table: self.history_table.clone(),
+            ..Adoption::new(tool, source, desk.directory())
+        };
+        let conversion = adoption.convert().map_err(failed)?;
+        let mut standing = None;
+        if self.database_too {
+            let mut database = desk.connect().await?;
+            standing = Some(database.adoption(&conversion).await.map_err(failed)?);
+            if !self.dry_run {
+                conversion.write().map_err(failed)?;
+                standing =
+                    Some(database.adopt(&conversion, &mut desk.tell()).await.map_err(failed)?);
+            }
+        } else if !self.dry_run {
+            conversion.write().map_err(failed)?;
+        }
+        let json = json!({
+            "dry_run": self.dry_run, "tool": tool, "mapping": conversion.mapping(), "files": conversion.files(), "history": standing,
+        });
+        Ok(End {
+            text: text(&adoption, &conversion, standing.as_ref(), self.dry_run),
+            json,
+            exit: Exit::Done,
+        })
+    }
 }
 
 fn text(

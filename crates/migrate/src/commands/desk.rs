@@ -1,0 +1,122 @@
+//! Where commands work, and how they end.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use liftlock_model::Exit;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::connect::ConnectErrorKind;
+use crate::database::Database;
+use crate::files::Migrations;
+use crate::progress::Progress;
+use crate::settings::Settings;
+
+/// What a command has to say at its end, for people and for machines, and its exit code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// For people.
+    pub text: String,
+    /// For machines.
+    pub json: Value,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Failed {
+    /// For people.
+    pub text: String,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+impl Failed {
+    /// A fault of the command line or of files: nothing was touched.
+    pub fn usage(error: impl ToString) -> Self {
+        Self { text: error.to_string(), exit: Exit::Usage }
+    }
+
+    /// A failure with its exit code.
+    pub fn ended(error: impl ToString, exit: Exit) -> Self {
+        Self { text: error.to_string(), exit }
+    }
+}
+
+/// Where commands work: which migrations, which database, and who hears what happens.
+#[async_trait]
+pub trait Desk: Send + Sync {
+    /// The directory of the migrations.
+    fn directory(&self) -> &Path;
+    /// How migrations run.
+    ///
+    /// # Errors
+    /// If what was said of it makes no sense.
+    fn settings(&self) -> Result<Settings, Failed>;
+    /// The database's URL, read from where it is kept.
+    ///
+    /// # Errors
+    /// If it is not there. The URL itself is in no error.
+    async fn url(&self) -> Result<SecretString, Failed>;
+    /// Where that URL is kept, for people.
+    fn origin(&self) -> Option<String> {
+        None
+    }
+    /// What to type for another of the commands, such as `migrate check`.
+    fn advice(&self, words: &str) -> String;
+    /// Hears a sign of life.
+    fn say(&self, text: &str);
+    /// Hears what happens to migrations; in which database, where there are many.
+    fn hear(&self, database: Option<&str>, progress: &Progress) {
+        match database {
+            Some(name) => self.say(&format!("{name}: {progress}")),
+            None => self.say(&progress.to_string()),
+        }
+    }
+    /// Hears an annotation for GitHub Actions, which must reach standard output or error as it is.
+    fn annotate(&self, line: &str);
+}
+
+impl dyn Desk + '_ {
+    /// The migrations' files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn migrations(&self) -> Result<Migrations, Failed> {
+        Migrations::read(self.directory()).map_err(Failed::usage)
+    }
+
+    /// The database.
+    ///
+    /// # Errors
+    /// If it does not let us in.
+    pub async fn connect(&self) -> Result<Database, Failed> {
+        self.connect_with(self.settings()?).await
+    }
+
+    /// The database, with settings of one command.
+    ///
+    /// # Errors
+    /// If it does not let us in.
+    pub async fn connect_with(&self, settings: Settings) -> Result<Database, Failed> {
+        let url = self.url().await?;
+        Database::connect(&url, settings).await.map_err(|error| {
+            let exit = match error.kind() {
+                ConnectErrorKind::Authentication => Exit::Authentication,
+                ConnectErrorKind::Configuration => Exit::Usage,
+                ConnectErrorKind::Unreachable => Exit::Failed,
+            };
+            let origin = self.origin();
+            let next = origin.map(|at| format!("\n  next: look at {at}, where its URL comes from"));
+            Failed::ended(format!("{error}{}", next.unwrap_or_default()), exit)
+        })
+    }
+
+    /// Hears what happens to migrations of the one database.
+    pub fn tell(&self) -> impl FnMut(&Progress) + Send {
+        |progress| self.hear(None, progress)
+    }
+}

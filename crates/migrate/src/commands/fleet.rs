@@ -1,0 +1,100 @@
+//! `migrate fleet`: many databases, a canary first.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::fleet::{self, FleetOptions, FleetProgress, FleetReport, FleetTarget};
+use clap::{ArgGroup, Args};
+use serde_json::json;
+
+use super::{Desk, End, Failed, version};
+
+/// Which databases, and how they are gone through.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["list", "query"]))]
+pub struct Fleet {
+    /// A file with a database on each line: its name, which is put into the URL, or a name and its own URL; - for standard input
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// A query on the URL's database: its first column is a database's name, a second one, if there is, its own URL
+    #[arg(long, value_name = "SQL")]
+    query: Option<String>,
+    /// The database that is migrated alone and first; left out, the first one
+    #[arg(long, value_name = "NAME")]
+    canary: Option<String>,
+    /// How many databases are migrated at once
+    #[arg(long, default_value_t = 8, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    concurrency: u16,
+    /// How many databases may fail before no further one is begun
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    max_failures: usize,
+    /// How far each wave after the canary goes, in per cent; the last takes the rest
+    #[arg(long, default_value = "10,100", value_delimiter = ',', value_name = "PERCENT")]
+    waves: Vec<u8>,
+    /// Goes no further than this migration, such as V0041
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    to: Option<i32>,
+    /// Also what is of the contract phase: no version that needs what it takes away is running any more
+    #[arg(long)]
+    contract: bool,
+}
+
+impl Fleet {
+    /// Applies what is pending to all databases.
+    ///
+    /// # Errors
+    /// What went wrong, with the exit code.
+    pub async fn run(&self, desk: &dyn Desk) -> Result<End, Failed> {
+        let targets = self.targets(desk).await?;
+        let how = FleetOptions {
+            canary: self.canary.clone(),
+            concurrency: self.concurrency.into(),
+            max_failures: self.max_failures,
+            waves: self.waves.clone(),
+            to: self.to,
+            contract: self.contract,
+        };
+        let report = over_fleet(desk, targets, &how).await?;
+        Ok(End { text: report.to_string(), exit: report.exit(), json: json!(report) })
+    }
+
+    async fn targets(&self, desk: &dyn Desk) -> Result<Vec<FleetTarget>, Failed> {
+        let base = desk.url().await;
+        if let Some(sql) = &self.query {
+            let base = base?;
+            let targets = FleetTarget::query(&base, sql, &desk.settings()?).await;
+            return targets.map_err(Failed::usage);
+        }
+        let path = self.list.as_deref().unwrap_or(Path::new("-"));
+        let mut text = String::new();
+        let readable = match path == Path::new("-") {
+            true => std::io::stdin().read_to_string(&mut text).map(drop),
+            false => std::fs::read_to_string(path).map(|content| text = content),
+        };
+        let shown = path.display().to_string();
+        readable.map_err(|error| Failed::usage(format!("{shown} cannot be read: {error}")))?;
+        FleetTarget::list(&text, &shown, base.ok().as_ref()).map_err(Failed::usage)
+    }
+}
+
+/// Applies what is pending to all databases of a fleet.
+///
+/// # Errors
+/// If the files or the fleet make no sense; nothing was touched.
+pub async fn over_fleet(
+    desk: &dyn Desk,
+    targets: Vec<FleetTarget>,
+    how: &FleetOptions,
+) -> Result<FleetReport, Failed> {
+    let migrations = desk.migrations()?;
+    let settings = desk.settings()?;
+    let tell = |progress: &FleetProgress<'_>| tell(desk, progress);
+    fleet::apply(targets, &migrations, &settings, how, &tell).await.map_err(Failed::usage)
+}
+
+fn tell(desk: &dyn Desk, progress: &FleetProgress<'_>) {
+    match progress {
+        FleetProgress::Database { name, progress } => desk.hear(Some(name), progress),
+        other => desk.say(&other.to_string()),
+    }
+}
