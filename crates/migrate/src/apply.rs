@@ -51,6 +51,9 @@ impl Database {
         if let Some(wanted) = to.filter(|wanted| *wanted > latest || *wanted < 0) {
             return Err(Failure::NoSuchVersion { wanted, latest });
         }
+        if self.is_current(migrations).await? {
+            return Ok(());
+        }
         let wait = self.settings.wait;
         let mut bench = self.workbench().await?;
         if Todo::find(&mut bench, migrations, to).await?.is_empty() {

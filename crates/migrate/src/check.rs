@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::files::{Migration, Migrations};
 use crate::history::Applied;
+use crate::refinery;
 
 /// Why files and history do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -109,7 +110,7 @@ pub(crate) fn compare<'a>(migrations: &'a Migrations, applied: &[Applied]) -> Co
 impl<'a> Comparison<'a> {
     fn known(&mut self, migration: &'a Migration, applied: &Applied) {
         // refinery's checksum covers name, number and text. Ours is the stronger one, where it is known.
-        let same = migration.refinery().checksum() == applied.refinery
+        let same = refinery::checksum(&migration.id, &migration.up.sql) == applied.refinery
             && applied.checksum.as_ref().is_none_or(|kept| kept.up == migration.up.sha256.as_str());
         if !same {
             let file = migration.up.file.clone();

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use crate::check::{Problem, compare};
 use crate::connect::{Address, ConnectError};
+use crate::current::Histories;
 use crate::drift::Drift;
 use crate::dry_run::Recorder;
 use crate::failure::Failure;
@@ -16,6 +17,7 @@ use crate::history::{self, Applied, Execution};
 use crate::outside::half::Half;
 use crate::outside::{self, HalfDone};
 use crate::pooler;
+use crate::refinery;
 use crate::session::Watcher;
 use crate::settings::Settings;
 use crate::transaction::{PREPARE_SESSION, Workbench};
@@ -30,6 +32,8 @@ pub struct Database {
     pub(crate) url: SecretString,
     /// Notes what each statement does, in a dry-run.
     pub(crate) recorder: Option<Recorder>,
+    /// What was read ahead of the next run.
+    ahead: Option<Histories>,
     pid: Option<i32>,
 }
 
@@ -128,6 +132,7 @@ impl Database {
             address,
             url: url.clone(),
             recorder: None,
+            ahead: None,
             pid: None,
         })
     }
@@ -180,9 +185,36 @@ impl Database {
         if migrations.waits(0).is_none() {
             return Ok(None);
         }
-        let applied = self.applied().await?;
-        let newest = applied.iter().map(|one| one.version).chain(serving).max();
-        Ok(newest.and_then(|newest| migrations.waits(newest)).map(|first| first.id.clone()))
+        let newest = refinery::newest(&mut self.connection).await;
+        let newest = newest.map_err(|error| StatusError::new(&self.address.place, &error))?;
+        let newest = (newest > 0).then_some(newest).into_iter().chain(serving).max();
+        let waits = newest.and_then(|newest| migrations.waits(newest));
+        Ok(waits.map(|first| first.id.clone()))
+    }
+
+    /// Reads what the database has, for the next [`Database::apply`] to look at: to be done while the files are being read.
+    /// Writes nothing.
+    ///
+    /// # Errors
+    /// [`StatusError`] if the connection is gone.
+    pub async fn read_ahead(&mut self) -> Result<(), StatusError> {
+        let histories = Histories::read(&mut self.connection).await;
+        let histories = histories.map_err(|error| StatusError::new(&self.address.place, &error))?;
+        self.ahead = Some(histories);
+        Ok(())
+    }
+
+    /// Whether it has what the files hold, and nothing is left to be done. No may also say that this cannot be told quickly.
+    /// Writes nothing.
+    ///
+    /// # Errors
+    /// [`StatusError`] if the connection is gone.
+    pub async fn is_current(&mut self, migrations: &Migrations) -> Result<bool, StatusError> {
+        if self.ahead.is_none() {
+            self.read_ahead().await?;
+        }
+        // What was read ahead is true for one look.
+        Ok(self.ahead.take().unwrap_or_default().are_those_of(migrations))
     }
 
     /// How files and database stand to each other. Writes nothing.

@@ -6,6 +6,7 @@ use liftlock_model::{Exit, MigrationId};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 use crate::check::Problem;
+use crate::database::StatusError;
 use crate::drift::Drifted;
 use crate::files::FilesError;
 use crate::lock::LockError;
@@ -327,6 +328,12 @@ impl Failure {
         let code = error.as_database_error().and_then(|error| error.code());
         let code = code.map(|code| code.into_owned());
         Self::Database { database: database.to_owned(), reason: reason(error), code }
+    }
+}
+
+impl From<StatusError> for Failure {
+    fn from(StatusError { database, reason }: StatusError) -> Self {
+        Self::Database { database, reason, code: None }
     }
 }
 

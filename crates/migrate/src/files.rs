@@ -1,12 +1,14 @@
 //! Migrations as files: `V0001__name.sql`, `V0001__name.rollback.sql` and, if wanted, `V0001__name.verify.sql`.
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use liftlock_model::{ArtifactHash, MigrationChecksum, MigrationId, MigrationStamp, Phase};
 
+use self::disk::Looked;
 use crate::directive::Directives;
 use crate::script::{Inspection, Statement, inspect};
 
@@ -64,6 +66,10 @@ impl Migration {
         MigrationStamp { id: self.id.clone(), checksum: self.checksum(), phase: self.phase() }
     }
 
+    fn scripts(&self) -> impl Iterator<Item = &Script> {
+        [&self.up, &self.rollback].into_iter().chain(&self.verify)
+    }
+
     pub(crate) fn checksum(&self) -> MigrationChecksum {
         MigrationChecksum {
             up: self.up.sha256.to_string(),
@@ -83,7 +89,6 @@ impl Migration {
 pub struct Migrations {
     directory: PathBuf,
     all: Vec<Migration>,
-    content: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 /// What is wrong with one file.
@@ -129,10 +134,10 @@ impl Migrations {
     /// end the migration's transaction.
     pub fn read(directory: &Path) -> Result<Self, FilesError> {
         let mut problems = Vec::new();
-        let content = read_files(directory, &mut problems);
         let mut found = Found::default();
-        for (path, bytes) in &content {
-            found.add(&path.to_string_lossy(), bytes, &mut problems);
+        for looked in disk::read(directory) {
+            problems.extend(looked.problems);
+            found.add(looked.found);
         }
         found.add_unreadable(&problems);
         let all = found.into_migrations(&mut problems);
@@ -140,7 +145,7 @@ impl Migrations {
         if !problems.is_empty() {
             return Err(FilesError { directory: directory.to_owned(), problems });
         }
-        Ok(Self { directory: directory.to_owned(), all, content })
+        Ok(Self { directory: directory.to_owned(), all })
     }
 
     /// The migrations, in order of their numbers.
@@ -172,77 +177,10 @@ impl Migrations {
 
     /// The files that they are made of, by name, to be archived with a release: [`Migrations::read`] of a directory with
     /// just these files gives the same migrations.
-    pub fn archive(&self) -> &BTreeMap<PathBuf, Vec<u8>> {
-        &self.content
+    pub fn archive(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let scripts = self.all.iter().flat_map(Migration::scripts);
+        scripts.map(|script| (PathBuf::from(&script.file), script.sql.clone().into())).collect()
     }
-}
-
-/// The content of every file that is, or looks like, a migration's.
-fn read_files(directory: &Path, problems: &mut Vec<FileProblem>) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut content = BTreeMap::new();
-    let mut tell = |file: &str, problem: String| {
-        problems.push(FileProblem { file: file.to_owned(), line: None, problem });
-    };
-    let entries =
-        std::fs::read_dir(directory).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
-    let entries = match entries {
-        Ok(entries) => entries,
-        Err(error) => {
-            tell(".", format!("the directory cannot be read: {error}"));
-            return content;
-        }
-    };
-    for entry in entries {
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-            tell(
-                &entry.file_name().to_string_lossy(),
-                "the name is not UTF-8: rename the file".into(),
-            );
-            continue;
-        };
-        if !looks_like_migration(&name) {
-            continue;
-        }
-        match read_file(directory, &entry) {
-            Ok(bytes) => {
-                content.insert(name.into(), bytes);
-            }
-            Err(problem) => tell(&name, problem),
-        }
-    }
-    content
-}
-
-/// Files that are plainly something else (`README.md`, `.gitkeep`) are left alone.
-fn looks_like_migration(name: &str) -> bool {
-    let rest = name.strip_prefix(['V', 'v', 'U', 'u']);
-    let numbered = rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    !name.starts_with('.') && (numbered || name.to_ascii_lowercase().ends_with(".sql"))
-}
-
-fn read_file(directory: &Path, entry: &std::fs::DirEntry) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
-    let (mut real, mut kind) = (entry.path(), entry.file_type().map_err(unreadable)?);
-    if kind.is_symlink() {
-        real = real.canonicalize().map_err(unreadable)?;
-        let top = directory.canonicalize().map_err(unreadable)?;
-        if !real.starts_with(top) {
-            return Err(format!(
-                "it is a link to {}, outside of the directory: put the file itself here",
-                real.display()
-            ));
-        }
-        kind = real.metadata().map_err(unreadable)?.file_type();
-    }
-    if !kind.is_file() {
-        return Err(
-            "it is not a file: move it away; migrations in directories below are not read".into()
-        );
-    }
-    let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(real).map_err(unreadable)?;
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -288,12 +226,14 @@ fn parse_name(file: &str) -> Result<(MigrationId, Kind), String> {
 }
 
 /// Why these bytes cannot be a script; else the script.
-pub(crate) fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FileProblem>> {
+pub(crate) fn read_script(file: &str, bytes: Vec<u8>) -> Result<Script, Vec<FileProblem>> {
     let one = |line, problem: &str| {
         vec![FileProblem { file: file.to_owned(), line, problem: problem.to_owned() }]
     };
-    let sql = std::str::from_utf8(bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+    let sha256 = ArtifactHash::of(&bytes);
+    let sql = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         one(Some(line), "it is not UTF-8: save the file in that encoding")
     })?;
     if sql.starts_with('\u{feff}') {
@@ -306,7 +246,7 @@ pub(crate) fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FilePr
         let line = 1 + sql[..before].matches('\n').count();
         return Err(one(Some(line), "it holds a NUL byte, which PostgreSQL cannot read"));
     }
-    let inspection = inspect(sql);
+    let inspection = inspect(&sql);
     let directives = Directives::read(&inspection);
     let Inspection { statements, mut problems, .. } = inspection;
     problems.extend(directives.as_ref().err().into_iter().flatten().cloned());
@@ -320,9 +260,8 @@ pub(crate) fn read_script(file: &str, bytes: &[u8]) -> Result<Script, Vec<FilePr
             "it holds no statement; where there is truly nothing to do, say why: `select 'nothing to do: …';`",
         ));
     }
-    let sha256 = ArtifactHash::of(bytes);
     let directives = directives.unwrap_or_default();
-    Ok(Script { file: file.to_owned(), sql: sql.to_owned(), sha256, statements, directives })
+    Ok(Script { file: file.to_owned(), sql, sha256, statements, directives })
 }
 
 /// A file with a good name; its script, unless that is bad.
@@ -333,6 +272,24 @@ struct FoundFile {
     script: Option<Script>,
 }
 
+/// What a file of this name and content is, and what is wrong with it.
+fn look_at(file: &str, bytes: Vec<u8>) -> Looked {
+    match parse_name(file) {
+        Ok((id, kind)) => {
+            let (script, problems) = match read_script(file, bytes) {
+                Ok(script) => (Some(script), Vec::new()),
+                Err(problems) => (None, problems),
+            };
+            let found = FoundFile { id, kind, file: file.to_owned(), script };
+            Looked { found: Some(found), problems }
+        }
+        Err(problem) => {
+            let problem = FileProblem { file: file.to_owned(), line: None, problem };
+            Looked { found: None, problems: vec![problem] }
+        }
+    }
+}
+
 /// Files by number. Several may claim one place.
 #[derive(Default)]
 struct Found {
@@ -340,16 +297,10 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, file: &str, bytes: &[u8], problems: &mut Vec<FileProblem>) {
-        let (id, kind) = match parse_name(file) {
-            Ok(parsed) => parsed,
-            Err(problem) => {
-                return problems.push(FileProblem { file: file.to_owned(), line: None, problem });
-            }
-        };
-        let script = read_script(file, bytes).map_err(|found| problems.extend(found)).ok();
-        let found = FoundFile { id, kind, file: file.to_owned(), script };
-        self.by_version.entry(found.id.version).or_default().push(found);
+    fn add(&mut self, found: Option<FoundFile>) {
+        if let Some(found) = found {
+            self.by_version.entry(found.id.version).or_default().push(found);
+        }
     }
 
     /// A file that cannot be read is there all the same: that others belong to it is not wrong.

@@ -7,6 +7,7 @@ mod catalog;
 mod check;
 pub mod commands;
 mod connect;
+mod current;
 mod database;
 mod directive;
 mod drift;

@@ -1,8 +1,12 @@
 //! refinery's own history table, read and made through refinery-core, so that databases that refinery migrated go on as
 //! they are, and refinery can go on with those that Liftlock migrated.
 
+use std::hash::{Hash as _, Hasher as _};
+
+use liftlock_model::MigrationId;
 use refinery_core::traits::r#async::{AsyncQuery, AsyncTransaction};
 use refinery_core::{AsyncMigrate, Migration};
+use siphasher::sip::SipHasher13;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -56,15 +60,33 @@ fn read_row(row: &sqlx::postgres::PgRow) -> Result<Migration, sqlx::Error> {
 
 /// What refinery's table says is applied, in order; nothing if there is no such table.
 pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<Migration>, sqlx::Error> {
-    let there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(TABLE)
-        .fetch_one(&mut *connection)
-        .await?;
-    if !there {
+    if !is_there(connection).await? {
         return Ok(Vec::new());
     }
     let query = Refinery::get_applied_migrations_query(TABLE);
     Refinery(connection).query(&query).await
+}
+
+/// The newest migration that refinery's table says is applied; 0 for none.
+pub(crate) async fn newest(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    if !is_there(connection).await? {
+        return Ok(0);
+    }
+    let newest = "select coalesce(max(version), 0) from refinery_schema_history";
+    sqlx::query_scalar(newest).fetch_one(connection).await
+}
+
+async fn is_there(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select to_regclass($1) is not null").bind(TABLE).fetch_one(connection).await
+}
+
+/// refinery's checksum of a migration: SipHash 1-3 over name, number and SQL.
+pub(crate) fn checksum(id: &MigrationId, sql: &str) -> u64 {
+    let mut hasher = SipHasher13::new();
+    id.name.hash(&mut hasher);
+    id.version.hash(&mut hasher);
+    sql.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The SQL that makes refinery's table if it is not there.
@@ -105,4 +127,18 @@ pub(crate) async fn forget(connection: &mut PgConnection, version: i32) -> Resul
         .execute(connection)
         .await
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn our_checksum_is_refinerys_own(version in 1..i32::MAX, name in "[A-Za-z0-9_]{1,40}", sql in "\\PC*") {
+            let refinery = Migration::unapplied(&format!("V{version}__{name}"), &sql).unwrap();
+            let id = MigrationId { version, name };
+            assert_eq!(checksum(&id, &sql), refinery.checksum());
+        }
+    }
 }

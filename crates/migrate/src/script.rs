@@ -1,9 +1,11 @@
 //! A migration's SQL text: its words, far enough to tell statements apart and to refuse those that would end the
 //! migration's own transaction. PostgreSQL itself is the judge of everything else.
 
+use std::collections::HashSet;
 use std::iter::Peekable;
 use std::ops::Range;
 use std::str::CharIndices;
+use std::sync::Arc;
 
 /// What a look at a script shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,8 +25,9 @@ pub(crate) struct Statement {
     pub(crate) range: Range<usize>,
     /// The line that it begins on. The first line is 1.
     pub(crate) line: usize,
-    /// Its first words in lower case, up to [`OPENING`]; strings, quoted names and signs are left out.
-    pub(crate) opening: String,
+    /// Its first words in lower case, up to [`OPENING`]; strings, quoted names and signs are left out. A million statements
+    /// may begin alike, and share it.
+    pub(crate) opening: Arc<str>,
 }
 
 /// How many words of a statement are kept.
@@ -47,13 +50,14 @@ pub(crate) fn inspect(sql: &str) -> Inspection {
     let chars = sql.char_indices().peekable();
     let mut lexer = Lexer { sql, chars, line: 1, start: 1, begin: 0, remarks: Vec::new() };
     let mut inspection = Inspection::default();
+    let mut openings = HashSet::new();
     let mut draft = Draft::default();
     loop {
         let token = lexer.token();
         let line = lexer.start;
         match token {
             Ok(Some(Token::Semicolon)) if !draft.in_body() => {
-                inspection.add(std::mem::take(&mut draft));
+                inspection.add(std::mem::take(&mut draft), &mut openings);
             }
             Ok(Some(token)) => draft.push(token, line, lexer.begin..lexer.offset()),
             Ok(None) => break,
@@ -63,100 +67,114 @@ pub(crate) fn inspect(sql: &str) -> Inspection {
             }
         }
     }
-    inspection.add(draft);
+    inspection.add(draft, &mut openings);
     inspection.remarks = lexer.remarks;
     inspection
 }
 
 impl Inspection {
-    fn add(&mut self, draft: Draft) {
-        if draft.tokens.is_empty() {
-            return;
-        }
-        if let Some(problem) = draft.problem() {
+    fn add(&mut self, draft: Draft<'_>, openings: &mut HashSet<Arc<str>>) {
+        let Some(first) = draft.head.first() else { return };
+        if let Some(problem) = draft.problem(*first) {
             self.problems.push((draft.line, problem));
         }
-        self.statements.push(draft.finish());
+        let words: Vec<String> = draft.words.iter().map(|word| word.to_lowercase()).collect();
+        let opening = words.join(" ");
+        let opening = match openings.get(opening.as_str()) {
+            Some(known) => known.clone(),
+            None => {
+                let new: Arc<str> = opening.into();
+                openings.insert(new.clone());
+                new
+            }
+        };
+        self.statements.push(Statement { range: draft.range, line: draft.line, opening });
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    /// An unquoted word, in lower case.
-    Word(String),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'a> {
+    /// An unquoted word, as it is written.
+    Word(&'a str),
     Semicolon,
     Sign(char),
     /// A string or a quoted name: its content cannot be a keyword.
     Quoted,
 }
 
-/// A statement as far as it has been read.
+impl Token<'_> {
+    fn is(self, keyword: &str) -> bool {
+        matches!(self, Token::Word(word) if word.eq_ignore_ascii_case(keyword))
+    }
+}
+
+/// How many of a statement's first tokens say whether it ends the transaction.
+const HEAD: usize = 3;
+
+/// A statement as far as it has been read. One statement may be all of a large file: only what is needed of it is kept.
 #[derive(Debug, Default)]
-struct Draft {
+struct Draft<'a> {
     line: usize,
     range: Range<usize>,
-    tokens: Vec<Token>,
+    /// Its first tokens.
+    head: Vec<Token<'a>>,
+    last: Option<Token<'a>>,
+    words: Vec<&'a str>,
+    /// Whether it reads or writes what a client sends or gets.
+    of_client: bool,
     /// How many `begin atomic` and `case` of a function's SQL body are open (PostgreSQL 14: semicolons within it do not end the
     /// statement).
     open: usize,
 }
 
-impl Draft {
-    fn finish(self) -> Statement {
-        let words = self.tokens.iter().filter_map(|token| match token {
-            Token::Word(word) => Some(word.as_str()),
-            _ => None,
-        });
-        let opening = words.take(OPENING).collect::<Vec<_>>().join(" ");
-        Statement { range: self.range, line: self.line, opening }
-    }
-
-    fn push(&mut self, token: Token, line: usize, range: Range<usize>) {
-        if self.tokens.is_empty() {
+impl<'a> Draft<'a> {
+    fn push(&mut self, token: Token<'a>, line: usize, range: Range<usize>) {
+        if self.head.is_empty() {
             self.line = line;
             self.range = range;
         } else {
             self.range.end = range.end;
         }
-        let after_begin = self.tokens.last() == Some(&Token::Word("begin".into()));
-        match &token {
-            Token::Word(word) if word == "atomic" && after_begin && self.tokens.len() > 1 => {
-                self.open = 1
-            }
-            Token::Word(word) if word == "case" && self.in_body() => self.open += 1,
-            Token::Word(word) if word == "end" && self.in_body() => self.open -= 1,
-            _ => {}
+        let after = |keyword| self.last.is_some_and(|last| last.is(keyword));
+        self.of_client |= after("from") && token.is("stdin") || after("to") && token.is("stdout");
+        if token.is("atomic") && after("begin") && self.head.len() > 1 {
+            self.open = 1;
+        } else if self.in_body() && token.is("case") {
+            self.open += 1;
+        } else if self.in_body() && token.is("end") {
+            self.open -= 1;
         }
-        self.tokens.push(token);
+        if self.head.len() < HEAD {
+            self.head.push(token);
+        }
+        if let Token::Word(word) = token
+            && self.words.len() < OPENING
+        {
+            self.words.push(word);
+        }
+        self.last = Some(token);
     }
 
     fn in_body(&self) -> bool {
         self.open > 0
     }
 
-    fn word(&self, index: usize) -> &str {
-        match self.tokens.get(index) {
-            Some(Token::Word(word)) => word,
-            _ => "",
+    /// A word of the head, in lower case.
+    fn word(&self, index: usize) -> String {
+        match self.head.get(index) {
+            Some(Token::Word(word)) => word.to_ascii_lowercase(),
+            _ => String::new(),
         }
     }
 
-    fn has(&self, first: &str, second: &str) -> bool {
-        self.tokens.windows(2).any(|pair| {
-            matches!(pair, [Token::Word(one), Token::Word(two)] if one == first && two == second)
-        })
-    }
-
-    fn problem(&self) -> Option<String> {
-        let first = self.word(0);
-        let second = self.word(1);
-        let ends_transaction = match first {
+    fn problem(&self, begin: Token<'_>) -> Option<String> {
+        let (first, second) = (self.word(0), self.word(1));
+        let ends_transaction = match first.as_str() {
             "begin" | "commit" | "end" | "abort" => true,
             "start" | "prepare" => second == "transaction",
             "rollback" => {
-                let after =
-                    if matches!(second, "work" | "transaction") { self.word(2) } else { second };
-                after != "to"
+                let noise = matches!(second.as_str(), "work" | "transaction");
+                self.word(if noise { 2 } else { 1 }) != "to"
             }
             _ => false,
         };
@@ -166,10 +184,10 @@ impl Draft {
                 format!("{first} {second}").trim().to_uppercase()
             ));
         }
-        if first == "copy" && (self.has("from", "stdin") || self.has("to", "stdout")) {
+        if first == "copy" && self.of_client {
             return Some("`COPY` cannot read or write the client's data here: use `INSERT`".into());
         }
-        (self.tokens.first() == Some(&Token::Sign('\\')))
+        (begin == Token::Sign('\\'))
             .then(|| "commands of psql (`\\…`) are not SQL and cannot run here".into())
     }
 }
@@ -185,7 +203,7 @@ struct Lexer<'a> {
     remarks: Vec<Remark>,
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
     fn next(&mut self) -> Option<char> {
         let (_, next) = self.chars.next()?;
         if next == '\n' {
@@ -208,7 +226,7 @@ impl Lexer<'_> {
     }
 
     /// The next token; an error names what never ends.
-    fn token(&mut self) -> Result<Option<Token>, &'static str> {
+    fn token(&mut self) -> Result<Option<Token<'a>>, &'static str> {
         loop {
             let begin = self.offset();
             let Some(c) = self.next() else { return Ok(None) };
@@ -263,7 +281,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn quoted(&mut self, quote: char, backslash: bool) -> Result<Token, &'static str> {
+    fn quoted(&mut self, quote: char, backslash: bool) -> Result<Token<'a>, &'static str> {
         let what = if quote == '"' { "quoted name" } else { "string" };
         loop {
             match self.next().ok_or(what)? {
@@ -303,7 +321,7 @@ impl Lexer<'_> {
     }
 
     /// `$1`, `$$…$$` or `$tag$…$tag$`.
-    fn dollar(&mut self) -> Result<Token, &'static str> {
+    fn dollar(&mut self) -> Result<Token<'a>, &'static str> {
         let mut tag = String::new();
         while let Some(c) = self.peek().filter(|c| is_word_part(*c) && *c != '$') {
             tag.push(c);
@@ -321,17 +339,16 @@ impl Lexer<'_> {
         Ok(Token::Quoted)
     }
 
-    fn word(&mut self, first: char) -> Result<Token, &'static str> {
+    fn word(&mut self, first: char) -> Result<Token<'a>, &'static str> {
         if matches!(first, 'e' | 'E') && self.next_is('\'') {
             self.next();
             return self.quoted('\'', true);
         }
-        let mut word = first.to_string();
-        while let Some(c) = self.peek().filter(|c| is_word_part(*c)) {
-            word.push(c);
+        let begin = self.begin;
+        while self.peek().is_some_and(is_word_part) {
             self.next();
         }
-        Ok(Token::Word(word.to_lowercase()))
+        Ok(Token::Word(&self.sql[begin..self.offset()]))
     }
 }
 
@@ -419,7 +436,7 @@ mod tests {
         let texts: Vec<&str> = statements.iter().map(|one| &sql[one.range.clone()]).collect();
         assert_eq!(texts, ["select 'ü;' as a", "create\tUNIQUE index concurrently \"i\" on t (a)"]);
         assert_eq!(statements.iter().map(|one| one.line).collect::<Vec<_>>(), [2, 5]);
-        assert_eq!(statements[1].opening, "create unique index concurrently on t a");
+        assert_eq!(&*statements[1].opening, "create unique index concurrently on t a");
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod support;
 mod adopt;
 #[path = "database/apply.rs"]
 mod apply;
+#[path = "database/at_once.rs"]
+mod at_once;
 #[path = "database/baseline.rs"]
 mod baseline;
 #[path = "database/by_hand.rs"]

@@ -180,7 +180,8 @@ fn script(
 ) -> Result<Vec<u8>, Vec<FileProblem>> {
     let problem = |line, problem: String| FileProblem { file: text.file.clone(), line, problem };
     let Ok(sql) = std::str::from_utf8(&text.bytes) else {
-        return Err(placed(read_script(&text.file, &text.bytes).err().unwrap_or_default(), text));
+        let found = read_script(&text.file, text.bytes.clone()).err();
+        return Err(placed(found.unwrap_or_default(), text));
     };
     let mut sql = sql.to_owned();
     if kind == Kind::Up && is_empty(text, kind) {
@@ -196,8 +197,8 @@ fn script(
     }
     sql = without_transaction(text, sql, kind, asked, told).map_err(|found| vec![found])?;
     sql = marked(text, sql, asked, told).map_err(|found| vec![found])?;
-    read_script(&text.file, sql.as_bytes()).map_err(|found| placed(found, text))?;
-    Ok(sql.into_bytes())
+    let script = read_script(&text.file, sql.into_bytes()).map_err(|found| placed(found, text))?;
+    Ok(script.sql.into_bytes())
 }
 
 /// The text without the statements that begin and end its own transaction.
@@ -276,8 +277,7 @@ impl Around {
                 "end work",
             ],
         };
-        let fits =
-            begins.contains(&first.opening.as_str()) && ends.contains(&last.opening.as_str());
+        let fits = begins.contains(&&*first.opening) && ends.contains(&&*last.opening);
         fits.then(|| Self { begin: whole(sql, &first.range), end: whole(sql, &last.range) })
     }
 

@@ -115,6 +115,39 @@ impl dyn Desk + '_ {
         })
     }
 
+    /// The migrations' files, and the database with what it says of them already read, both at one time: there may be
+    /// thousands of files. If both fail, the files are told.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files; else, if the database does not let us in.
+    pub async fn read_and_connect(
+        &self,
+        settings: Settings,
+    ) -> Result<(Migrations, Database), Failed> {
+        let directory = self.directory().to_owned();
+        let mut reading = tokio::task::spawn_blocking(move || Migrations::read(&directory));
+        let mut connecting = std::pin::pin!(self.connect_ahead(settings));
+        let mut connected = None;
+        let migrations = loop {
+            tokio::select! {
+                read = &mut reading => break read.map_err(Failed::usage)?.map_err(Failed::usage)?,
+                ended = &mut connecting, if connected.is_none() => connected = Some(ended),
+            }
+        };
+        let database = match connected {
+            Some(ended) => ended?,
+            None => connecting.await?,
+        };
+        Ok((migrations, database))
+    }
+
+    async fn connect_ahead(&self, settings: Settings) -> Result<Database, Failed> {
+        let mut database = self.connect_with(settings).await?;
+        let read = database.read_ahead().await;
+        read.map_err(|error| Failed::ended(error, Exit::Failed))?;
+        Ok(database)
+    }
+
     /// Hears what happens to migrations of the one database.
     pub fn tell(&self) -> impl FnMut(&Progress) + Send {
         |progress| self.hear(None, progress)

@@ -288,7 +288,12 @@ fn parts(script: &Script) -> Vec<Part> {
         .map(|(number, chunk)| {
             let (first, last) = (&chunk[0], &chunk[chunk.len() - 1]);
             let range = first.range.start..last.range.end;
-            Part { range, line: first.line, opening: first.opening.clone(), index: number * size }
+            Part {
+                range,
+                line: first.line,
+                opening: first.opening.to_string(),
+                index: number * size,
+            }
         })
         .collect()
 }

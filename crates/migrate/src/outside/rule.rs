@@ -69,7 +69,7 @@ fn script_problems(script: &Script) -> Vec<FileProblem> {
     }
     let outside = script.directives.no_transaction;
     let found = script.statements.iter().filter_map(|statement| {
-        if statement.opening == "discard all" {
+        if &*statement.opening == "discard all" {
             let what = "`DISCARD ALL` would let go of the lock that keeps two runs apart: use `RESET ALL`";
             return Some(problem(statement.line, what.into()));
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use liftlock_migrate::{Failure, Migrations, Problem, ScriptError};
+use liftlock_migrate::{Database, Failure, Migrations, Problem, ScriptError, Settings};
 use liftlock_model::{Actor, Exit, RunId};
 use liftlock_testkit::TestDatabase;
 
@@ -19,12 +19,10 @@ async fn migrations_are_applied_in_order_and_recorded() {
     let files = Files::new(&[C, A, B]);
     let run = RunId::generate();
     let mut told = Vec::new();
-    let mut liftlock = liftlock_migrate::Database::connect(
-        database.url(),
-        liftlock_migrate::Settings { run: Some(run.clone()), ..settings() },
-    )
-    .await
-    .unwrap();
+    let mut liftlock =
+        Database::connect(database.url(), Settings { run: Some(run.clone()), ..settings() })
+            .await
+            .unwrap();
     let before = liftlock.status(&files.read()).await.unwrap();
     assert_eq!((before.applied.len(), before.pending.len()), (0, 3));
 
@@ -297,4 +295,53 @@ async fn a_script_may_deallocate_what_is_prepared() {
     let ran = liftlock.apply(&files.read(), None, &mut quiet).await.unwrap();
     assert_eq!(ran.len(), 2);
     assert_eq!(liftlock.rollback(0, true, &mut quiet).await.unwrap().ran.len(), 2);
+}
+
+/// What is looked at quickly says the same as the longer look: a run that finds nothing to do misses nothing.
+#[tokio::test]
+async fn a_database_is_current_only_while_it_has_just_what_the_files_hold() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[
+        ("V0001__a", "create table a (id int)", "drop table a"),
+        ("V0002__b", "create table b (id int)", "drop table b"),
+    ]);
+    let current = async || connect(&database).await.is_current(&files.read()).await.unwrap();
+    assert!(!current().await, "no tables");
+    apply(&database, &files).await;
+    assert!(current().await);
+
+    files.write("V0002__b.rollback.sql", "drop table if exists b");
+    assert!(!current().await, "a rollback script is to be kept");
+    apply(&database, &files).await;
+    assert!(current().await);
+
+    files.write("V0001__a.sql", "create table a (id bigint)");
+    assert!(!current().await, "a file was changed");
+    files.write("V0001__a.sql", "create table a (id int)");
+    let unproven = Settings { accept_unproven: true, ..settings() };
+    let mut liftlock = Database::connect(database.url(), unproven).await.unwrap();
+    liftlock.rollback(1, false, &mut quiet).await.unwrap();
+    assert!(!current().await, "one is pending");
+    files.write("V0002__b.sql", "create table b (id nonsense)");
+    connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    assert!(!current().await, "one has failed");
+    files.write("V0002__b.sql", "create table b (id int)");
+    apply(&database, &files).await;
+    assert!(current().await, "applied again");
+
+    files.write("V0003__c.sql", "-- migrate: no-transaction\nvacuum a; select nonsense");
+    files.write("V0003__c.rollback.sql", "select 1");
+    connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    let two = Files::new(&[
+        ("V0001__a", "create table a (id int)", "drop table a"),
+        ("V0002__b", "create table b (id int)", "drop table if exists b"),
+    ]);
+    let half_done = connect(&database).await.is_current(&two.read()).await.unwrap();
+    assert!(!half_done, "something is half done");
+
+    let mut other = session(database.url()).await;
+    execute(&mut other, "drop table liftlock_schema_journal").await;
+    assert!(connect(&database).await.is_current(&two.read()).await.unwrap());
+    execute(&mut other, "delete from refinery_schema_history where version = 2").await;
+    assert!(!connect(&database).await.is_current(&two.read()).await.unwrap(), "others' deed");
 }

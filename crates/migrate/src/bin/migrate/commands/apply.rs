@@ -48,12 +48,12 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
         };
         return Ok(End { text, exit, json: json!(tried) });
     }
-    let migrations = desk.migrations()?;
     let snapshot = ask.snapshot.as_ref().map(|directory| Dump {
         keep_days: Some(ask.snapshot_keep_days).filter(|days| *days > 0),
         ..Dump::into(directory)
     });
-    let mut database = desk.connect_with(Settings { snapshot, ..options.settings()? }).await?;
+    let settings = Settings { snapshot, ..options.settings()? };
+    let (migrations, mut database) = desk.read_and_connect(settings).await?;
     let waits = match ask.contract {
         true => None,
         false => {

@@ -1,0 +1,88 @@
+//! Whether a database has exactly what the files hold, asked in as few words as can be. Most runs find nothing to do, and are to find that
+//! out quickly; what this does not see at once is for the longer look in `apply.rs` and `check.rs` to tell.
+
+use std::fmt::Write as _;
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use crate::connect::MARK;
+use crate::files::Migrations;
+use crate::outside;
+use crate::refinery;
+
+/// What both tables say, each as one text: Liftlock's newest word on each migration that is applied, and refinery's. Rows that
+/// say of themselves that nothing came of them do not count, nor do those of a newer Liftlock.
+const HISTORIES: &str = "
+    select string_agg(version || ' ' || up_sha256 || ' ' || rollback_sha256 || E'\\n', '') from (
+        select distinct on (version) version, action, up_sha256, rollback_sha256 from liftlock_schema_history
+        where action in ('apply', 'rollback', 'adopt', 'replace rollback', 'prove rollback')
+        order by version, id desc) newest where action <> 'rollback';
+    select string_agg(version || ' ' || name || ' ' || checksum || E'\\n', '') from (
+        select version, name, checksum from refinery_schema_history order by version) applied";
+
+/// Whether our setting of the connection's beginning is there, no pooler having dropped it; which tables there are.
+const THERE: &str = "
+    select current_setting($mark, true) = 'on' and to_regclass('liftlock_schema_history') is not null
+           and to_regclass('refinery_schema_history') is not null,
+           to_regclass('liftlock_schema_journal') is not null";
+
+/// What both say.
+#[derive(Debug, Default)]
+pub(crate) struct Histories {
+    /// None if it is for the longer look: a table is not there, or may not be read, or a pooler sits between.
+    texts: Option<[String; 2]>,
+    half_done: bool,
+}
+
+impl Histories {
+    pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        match Self::try_read(connection).await {
+            Err(sqlx::Error::Database(_)) => Ok(Self::default()),
+            read => read,
+        }
+    }
+
+    /// In the simple protocol: prepared statements do not survive in every pooler.
+    async fn try_read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let there = THERE.replace("$mark", &format!("'{MARK}'"));
+        let there = sqlx::raw_sql(AssertSqlSafe(there)).fetch_all(&mut *connection).await?;
+        let there = there.first().ok_or(sqlx::Error::RowNotFound)?;
+        let (tables, journal): (Option<bool>, bool) = (there.try_get(0)?, there.try_get(1)?);
+        if tables != Some(true) {
+            return Ok(Self::default());
+        }
+        let rows = sqlx::raw_sql(HISTORIES).fetch_all(&mut *connection).await?;
+        let text = |row: &PgRow| row.try_get::<Option<String>, _>(0).map(Option::unwrap_or_default);
+        let [ours, refinery] = &rows[..] else { return Err(sqlx::Error::RowNotFound) };
+        let texts = Some([text(ours)?, text(refinery)?]);
+        let half_done = journal && !outside::halves(connection).await?.is_empty();
+        Ok(Self { texts, half_done })
+    }
+
+    /// Whether everything is applied as it stands in the files, and nothing is half done.
+    pub(crate) fn are_those_of(&self, migrations: &Migrations) -> bool {
+        let expected = || [our_text(migrations), refinery_text(migrations)];
+        !self.half_done && self.texts.as_ref().is_some_and(|texts| *texts == expected())
+    }
+}
+
+fn our_text(migrations: &Migrations) -> String {
+    let mut text = String::new();
+    for migration in migrations.all() {
+        let (up, rollback) = (&migration.up.sha256, &migration.rollback.sha256);
+        writeln!(text, "{} {up} {rollback}", migration.id.version)
+            .expect("a string takes any text");
+    }
+    text
+}
+
+fn refinery_text(migrations: &Migrations) -> String {
+    let mut text = String::new();
+    for migration in migrations.all() {
+        let (version, name) = (migration.id.version, &migration.id.name);
+        let checksum = refinery::checksum(&migration.id, &migration.up.sql);
+        writeln!(text, "{version} {name} {checksum}").expect("a string takes any text");
+    }
+    text
+}
