@@ -65,6 +65,9 @@ pub enum StageError {
     /// The stage does not take the topology.
     #[error("the stage does not take the topology: {0}")]
     Topology(String),
+    /// The stage does not take the faults.
+    #[error("the stage does not take the fault: {0}")]
+    Fault(String),
     /// The stage does not answer.
     #[error(
         "the stage at {endpoint} does not answer: {reason}: see `liftlock local status`, or stop it with `liftlock local stop`"

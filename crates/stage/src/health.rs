@@ -9,8 +9,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
+use crate::fault::Instead;
 use crate::scheduler;
-use crate::world::{Health, World};
+use crate::world::{Health, Inner, World};
 
 /// How often a target is asked that has not been healthy yet.
 const EAGER: Duration = Duration::from_millis(50);
@@ -25,7 +26,9 @@ pub(crate) async fn watch(world: Arc<World>, task: String, port: u16) {
     };
     let mut failures = 0;
     loop {
-        let seen = ask(port, &path, world.timing.health_timeout).await;
+        let asked = ask_through_faults(&world, &task, port, &path);
+        let seen = tokio::time::timeout(world.timing.health_timeout, asked).await;
+        let seen = seen.unwrap_or_else(|_| Err("Request timed out".to_owned()));
         failures = if seen.is_ok() { 0 } else { failures + 1 };
         let health = note(&world, &task, seen, failures);
         let Some(health) = health else { return };
@@ -34,7 +37,30 @@ pub(crate) async fn watch(world: Arc<World>, task: String, port: u16) {
     }
 }
 
-async fn ask(port: u16, path: &str, within: Duration) -> Result<(), String> {
+/// The load balancer's way to the target leads through the same faults as its users' requests.
+async fn ask_through_faults(world: &World, id: &str, port: u16, path: &str) -> Result<(), String> {
+    let meddling = {
+        let mut inner = world.look();
+        let Inner { tasks, faults, .. } = &mut *inner;
+        let task = tasks.get(id).filter(|_| !faults.is_empty());
+        task.map(|task| faults.request(&task.subject(id), path, true)).unwrap_or_default()
+    };
+    if !meddling.delay.is_zero() {
+        tokio::time::sleep(meddling.delay).await;
+    }
+    match meddling.instead {
+        None => ask(port, path).await,
+        Some(Instead::Status(status)) => {
+            Err(format!("Health checks failed with these codes: [{status}]"))
+        }
+        Some(Instead::Reset) => {
+            Err("Health checks failed: connection refused or closed".to_owned())
+        }
+        Some(Instead::Hang) => std::future::pending().await,
+    }
+}
+
+async fn ask(port: u16, path: &str) -> Result<(), String> {
     // A connection of its own for each check, as load balancers do: the check shows that new connections are taken.
     let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
     let request = Request::builder()
@@ -44,8 +70,7 @@ async fn ask(port: u16, path: &str, within: Duration) -> Result<(), String> {
         .header("connection", "close")
         .body(Body::empty())
         .map_err(|error| error.to_string())?;
-    let answer = tokio::time::timeout(within, client.request(request)).await;
-    match answer.map_err(|_| "Request timed out".to_owned())? {
+    match client.request(request).await {
         Ok(answer) if answer.status() == StatusCode::OK => Ok(()),
         Ok(answer) => {
             Err(format!("Health checks failed with these codes: [{}]", answer.status().as_u16()))
@@ -91,7 +116,7 @@ fn note(world: &World, id: &str, seen: Result<(), String>, failures: u32) -> Opt
     Some(health)
 }
 
-fn became_healthy(inner: &mut crate::world::Inner, id: &str, service: &str, deployment: &str) {
+fn became_healthy(inner: &mut Inner, id: &str, service: &str, deployment: &str) {
     if let Some(task) = inner.tasks.get_mut(id) {
         task.was_healthy = true;
     }

@@ -7,13 +7,18 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use liftlock_model::ImageRef;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value as Json;
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::watch;
 
+use crate::fault::{Fault, Kind};
 use crate::image::{self, Image};
+use crate::relay::Relay;
 use crate::world::{Inner, World};
 
 /// Runs the program with a watcher beside it that holds the other end of a pipe to the stage. When the stage ends in
@@ -31,6 +36,29 @@ pub(crate) struct Launch {
     image: Image,
     program: PathBuf,
     environment: Vec<(String, String)>,
+    twist: Twist,
+    _relay: Option<Relay>,
+}
+
+/// What faults make of a start.
+#[derive(Debug, Default)]
+struct Twist {
+    /// The fault's name and the exit code.
+    crash: Option<(String, u8)>,
+    slow: Option<Duration>,
+}
+
+impl Twist {
+    /// What runs in the program's place, or before it: real processes with real exit codes and logs.
+    fn wrap(&self, command: &mut Command) {
+        if let Some((name, code)) = &self.crash {
+            let script = "echo \"liftlock stage: fault $0: the process crashes\" >&2; exit \"$1\"";
+            command.args(["/bin/sh", "-c", script, name]).arg(code.to_string());
+        } else if let Some(slow) = self.slow {
+            command.args(["/bin/sh", "-c", "sleep \"$0\"; exec \"$@\""]);
+            command.arg(format!("{:.3}", slow.as_secs_f64()));
+        }
+    }
 }
 
 /// The stage's end of the pipe to a task's watcher. Dropping it ends what is left of the task.
@@ -39,39 +67,88 @@ pub(crate) struct Keeper {
 }
 
 /// Finds the image and gathers the environment. The error is the task's `stoppedReason`.
-pub(crate) fn prepare(world: &World, id: &str) -> Result<Launch, String> {
+pub(crate) fn prepare(world: &Arc<World>, id: &str) -> Result<Launch, String> {
     let mut inner = world.look();
     let task = inner.tasks.get(id).ok_or("the task is gone")?;
-    let (service, arn) = (task.service.clone(), task.definition.clone());
+    let (service, arn, image_name) =
+        (task.service.clone(), task.definition.clone(), task.image.clone());
+    let cut = task.cut.subscribe();
     let container = container(&inner, &arn).ok_or("the task definition has no container")?.clone();
-    let image_name = container["image"].as_str().unwrap_or_default().to_owned();
     let digest = image_name.parse::<ImageRef>().ok().map(|image| image.digest().clone());
     let environment = environment(&inner, &container);
     let port = free_port(&inner)?;
+    let twist = twist(&mut inner, id);
     if let Some(task) = inner.tasks.get_mut(id) {
-        task.image.clone_from(&image_name);
-        task.digest = digest.as_ref().map(ToString::to_string);
-        task.container = container["name"].as_str().unwrap_or_default().to_owned();
         task.port = Some(port);
+        task.crashing = twist.crash.is_some();
     }
+    let wants_relay = inner.database_url().map(|(_, url)| url.to_owned());
     drop(inner);
     let mut environment = environment?;
+    let relay = wants_relay.and_then(|url| relayed(world, &mut environment, &url, cut));
     environment.push(("PORT".to_owned(), port.to_string()));
     let found = digest.and_then(|digest| image::load(&world.directory, &digest));
-    let (image, program) = found.ok_or_else(|| {
-        format!(
-            "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref \
-             {image_name}: {image_name}: not found"
-        )
-    })?;
-    Ok(Launch { service, port, image, program, environment })
+    let (image, program) = found.ok_or_else(|| cannot_pull(&image_name))?;
+    Ok(Launch { service, port, image, program, environment, twist, _relay: relay })
 }
 
-fn container<'a>(inner: &'a Inner, arn: &str) -> Option<&'a Json> {
+/// What ECS says of an image that is not there.
+pub(crate) fn cannot_pull(image: &str) -> String {
+    format!(
+        "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {image}: \
+         {image}: not found"
+    )
+}
+
+fn twist(inner: &mut Inner, id: &str) -> Twist {
+    let Inner { tasks, faults, .. } = inner;
+    let Some(task) = tasks.get(id) else { return Twist::default() };
+    let subject = task.subject(id);
+    let crash = faults.task(Kind::Crash, &subject).filter(|fault| fault.after_start.is_none());
+    let name = |fault: &Fault| fault.name.clone().unwrap_or_default();
+    let crash = crash.map(|fault| (name(fault), fault.exit_code.unwrap_or(1)));
+    let slow = faults.task(Kind::SlowStart, &subject).and_then(|fault| fault.delay);
+    Twist { crash, slow: slow.map(|delay| delay.length()) }
+}
+
+/// Leads the task's way to the database through a relay of its own, so that faults can cut it.
+fn relayed(
+    world: &Arc<World>,
+    environment: &mut [(String, String)],
+    url: &str,
+    cut: watch::Receiver<bool>,
+) -> Option<Relay> {
+    let mut wanted = environment.iter_mut().filter(|(_, value)| value == url).peekable();
+    wanted.peek()?;
+    // Without a relay the task reaches the database, and only faults do not reach the task.
+    let relay = Relay::start(world, cut).ok()?;
+    for (_, value) in wanted {
+        if let Some(led) = relay.lead(value) {
+            *value = led;
+        }
+    }
+    Some(relay)
+}
+
+/// The name of a task definition's image, by its digest if it has one, and of its container.
+pub(crate) fn names(inner: &Inner, definition: &str) -> (String, Option<String>, String) {
+    let text = |of: &Json, name: &str| of[name].as_str().unwrap_or_default().to_owned();
+    let Some(container) = container(inner, definition) else { return Default::default() };
+    let image = text(container, "image");
+    let digest = image.parse::<ImageRef>().ok().map(|image| image.digest().to_string());
+    (image, digest, text(container, "name"))
+}
+
+/// What was registered under this ARN.
+pub(crate) fn definition<'a>(inner: &'a Inner, arn: &str) -> Option<&'a Json> {
     let topology = inner.topology()?;
     let named =
         |d: &&crate::state::Definition| topology.definition_arn(&d.family, d.revision) == arn;
-    inner.state.definitions.iter().find(named)?.body["containerDefinitions"].get(0)
+    inner.state.definitions.iter().find(named).map(|definition| &definition.body)
+}
+
+fn container<'a>(inner: &'a Inner, arn: &str) -> Option<&'a Json> {
+    definition(inner, arn)?["containerDefinitions"].get(0)
 }
 
 /// The task definition's variables, then its secrets from the parameter store.
@@ -116,10 +193,9 @@ pub(crate) fn start(world: &World, id: &str, launch: &Launch) -> Result<(Child, 
     options.create(true).append(true).mode(0o600);
     let log = options.open(logs.join(format!("{id}.log"))).map_err(failed)?;
     let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", KEEPER, "liftlock-task"])
-        .arg(&launch.program)
-        .args(&launch.image.arguments);
+    command.args(["-c", KEEPER, "liftlock-task"]);
+    launch.twist.wrap(&mut command);
+    command.arg(&launch.program).args(&launch.image.arguments);
     command.env_clear();
     command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(&launch.image.environment);

@@ -7,13 +7,18 @@ mod balancer;
 mod control;
 mod database;
 mod error;
+mod fault;
 mod guarded;
 mod health;
 mod home;
 mod image;
 mod launch;
+mod memory;
 mod metrics;
+mod pattern;
+mod recorder;
 mod refusal;
+mod relay;
 mod scheduler;
 mod serve;
 mod stage;
@@ -25,10 +30,12 @@ mod tree;
 mod world;
 
 pub use error::StageError;
+pub use fault::{Fault, FaultState, FaultStatus, Kind, Scenario, ScenarioError, Span};
 pub use image::{ImageError, build_image};
 pub use serve::{ServeOptions, serve};
 pub use stage::{
-    Running, Stage, apply_topology, database_url, ensure, reset, start_only, status, stop, topology,
+    Running, Stage, add_faults, apply_topology, clear_faults, database_url, ensure, faults, reset,
+    start_only, status, stop, topology,
 };
 pub use status::{ColourStatus, DatabaseStatus, ServiceStatus, Status};
 pub use topology::{Colour, DatabaseTopology, ServiceTopology, Topology};

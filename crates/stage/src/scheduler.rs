@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::fault::Subject;
+use crate::launch;
 use crate::state::{Deployment, RolloutState, random_id};
 use crate::task;
-use crate::world::{Inner, Stop, Task, TaskStatus, World};
+use crate::world::{Inner, Of, Stop, Task, TaskStatus, World};
 
 /// How often the scheduler looks even if nothing woke it.
 const LOOK: Duration = Duration::from_millis(100);
@@ -90,8 +92,9 @@ fn tend(world: &Arc<World>, name: &str) {
     let allowed =
         inner.not_before.get(&deployment_id(&inner, name)).is_none_or(|at| *at <= Instant::now());
     let mut started = Vec::new();
-    if allowed {
-        started = (0..moves.start).filter_map(|_| begin(&mut inner, name)).collect();
+    if allowed && moves.start > 0 {
+        let places = places(&mut inner, name, moves.start, world.timing.back_off);
+        started = (0..places).filter_map(|_| begin(&mut inner, name)).collect();
     }
     let turned = settle(&mut inner, name, &view);
     if !started.is_empty() {
@@ -137,20 +140,58 @@ fn view(inner: &Inner, name: &str) -> Option<View> {
     Some(view)
 }
 
+fn of(inner: &Inner, name: &str, deployment: &Deployment) -> Option<Of> {
+    let (service, colour) = inner.topology()?.by_coloured(name)?;
+    let revision = deployment.definition.rsplit(':').next().and_then(|r| r.parse().ok());
+    let service = service.name.as_str().to_owned();
+    Some(Of { service, colour, revision: revision.unwrap_or(0) })
+}
+
+/// How many of the wanted tasks find a place. Those that do not count as failed, and are tried again after a pause.
+fn places(inner: &mut Inner, name: &str, wanted: u32, back_off: Duration) -> u32 {
+    let Some(primary) = inner.state.services.get(name).map(|s| s.primary().clone()) else {
+        return 0;
+    };
+    let Some(of) = of(inner, name, &primary) else { return wanted };
+    let (_, digest, _) = launch::names(inner, &primary.definition);
+    let Inner { tasks, faults, .. } = inner;
+    let (service, digest) = (of.service.as_str(), digest.as_deref());
+    let (colour, revision) = (of.colour, of.revision);
+    let subject = Subject { task: "", service, colour, revision, digest };
+    let alive = tasks.iter().filter(|(_, task)| task.status != TaskStatus::Stopped);
+    let room = faults.room(&subject, alive.map(|(id, task)| task.subject(id)));
+    let places = room.map_or(wanted, |room| wanted.min(u32::try_from(room).unwrap_or(wanted)));
+    if places == wanted {
+        return wanted;
+    }
+    faults.found_no_room(&subject);
+    if let Some(found) = inner.state.services.get_mut(name) {
+        found.event(format!(
+            "(service {name}) was unable to place a task. Reason: Capacity is unavailable at this time. Please try again \
+             later or in a different availability zone. For more information, see the Troubleshooting section of the \
+             Amazon ECS Developer Guide."
+        ));
+    }
+    task_failed(inner, name, &primary.id, back_off);
+    places
+}
+
 /// Enters a new task into the world; its process starts after.
 fn begin(inner: &mut Inner, name: &str) -> Option<(String, watch::Receiver<Option<Stop>>)> {
-    let primary = inner.state.services.get(name)?.primary();
+    let primary = inner.state.services.get(name)?.primary().clone();
+    let (image, digest, container) = launch::names(inner, &primary.definition);
     let (stop, stopped) = watch::channel(None);
     let task = Task {
         service: name.to_owned(),
-        deployment: primary.id.clone(),
-        definition: primary.definition.clone(),
-        image: String::new(),
-        digest: None,
-        container: String::new(),
+        of: of(inner, name, &primary)?,
+        deployment: primary.id,
+        definition: primary.definition,
+        image,
+        digest,
+        container,
         port: None,
         pid: None,
-        status: TaskStatus::Pending,
+        status: TaskStatus::Provisioning,
         created_at: jiff::Timestamp::now(),
         started_at: None,
         stopped_at: None,
@@ -160,6 +201,9 @@ fn begin(inner: &mut Inner, name: &str) -> Option<(String, watch::Receiver<Optio
         exit_code: None,
         was_healthy: false,
         stop,
+        cut: watch::Sender::new(false),
+        crashing: false,
+        out_of_memory: false,
     };
     let id = random_id(16);
     inner.tasks.insert(id.clone(), task);
@@ -245,6 +289,7 @@ fn sweep(world: &World) {
     for of_one in stopped.chunk_by(|a, b| a.0 == b.0) {
         for (_, _, id) in of_one.iter().take(of_one.len().saturating_sub(STOPPED_KEPT)) {
             inner.tasks.remove(id);
+            inner.faults.forget(id);
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::balancer;
 use crate::control::{self, Endpoint};
 use crate::database;
 use crate::error::StageError;
+use crate::fault;
 use crate::home::{Home, Record};
+use crate::recorder::Recorder;
 use crate::scheduler;
 use crate::state::{SnapshotStatus, State};
 use crate::task::tracing_line;
@@ -33,12 +35,16 @@ pub struct ServeOptions {
     pub directory: PathBuf,
     /// Its times.
     pub timing: Timing,
+    /// The endpoint's port on 127.0.0.1; the one of last time, or a free one, if left out.
+    pub port: Option<u16>,
+    /// Each AWS call with its answer is written to this file, one JSON object for each line; secrets included.
+    pub record: Option<PathBuf>,
 }
 
 impl ServeOptions {
     /// A stage of `directory` with the usual times.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), timing: Timing::default() }
+        Self { directory: directory.into(), timing: Timing::default(), port: None, record: None }
     }
 }
 
@@ -68,8 +74,12 @@ impl Host {
                 snapshot.status = SnapshotStatus::Failed;
             }
         }
+        let endpoint = match options.port {
+            Some(port) => exactly(port, &mut state.ports.endpoint).await?,
+            None => listen(&mut state.ports.endpoint).await?,
+        };
         let listeners = [
-            listen(&mut state.ports.endpoint).await?,
+            endpoint,
             listen(&mut state.ports.production).await?,
             listen(&mut state.ports.test).await?,
         ];
@@ -81,7 +91,8 @@ impl Host {
             url: url_of(state.ports.production)?,
             test_url: url_of(state.ports.test)?,
         };
-        let world = Arc::new(World::new(home.path(), options.timing, state));
+        let recorder = options.record.as_deref().map(Recorder::create).transpose()?;
+        let world = Arc::new(World::new(home.path(), options.timing, state, recorder));
         if wants_database {
             database::start(&world).await?;
         }
@@ -90,6 +101,7 @@ impl Host {
         loops.spawn(balancer::serve(world.clone(), production, ListenerName::Production));
         loops.spawn(balancer::serve(world.clone(), test, ListenerName::Test));
         loops.spawn(scheduler::run(world.clone()));
+        loops.spawn(fault::meddle(world.clone()));
         let api = Endpoint { world: world.clone(), record: record.clone(), keys };
         loops.spawn(control::serve(api, endpoint));
         home.write_record(&record)?;
@@ -165,6 +177,15 @@ async fn listen(port: &mut Option<u16>) -> Result<TcpListener, StageError> {
         None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?,
     };
     *port = Some(listener.local_addr().map_err(failed)?.port());
+    Ok(listener)
+}
+
+/// Listens on this port and no other.
+async fn exactly(wanted: u16, port: &mut Option<u16>) -> Result<TcpListener, StageError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
+        .await
+        .map_err(|error| StageError::Listen { reason: format!("port {wanted}: {error}") })?;
+    *port = Some(wanted);
     Ok(listener)
 }
 

@@ -14,12 +14,14 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
+use serde::de::DeserializeOwned;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use url::Url;
 
 use crate::control::TOKEN;
 use crate::error::StageError;
+use crate::fault::{FaultStatus, Scenario};
 use crate::home::{Home, Keys, Record};
 use crate::serve::{Host, ServeOptions};
 use crate::state::State;
@@ -104,6 +106,19 @@ impl Running {
         self.host.end().await;
     }
 
+    /// Adds faults; one of the same name is replaced. Returns their names.
+    ///
+    /// # Errors
+    /// [`StageError::Fault`] says what makes no sense.
+    pub fn add_faults(&self, scenario: Scenario) -> Result<Vec<String>, StageError> {
+        crate::control::add_faults(&self.host.world, scenario).map_err(StageError::Fault)
+    }
+
+    /// Takes one fault, or all, away. Returns the names of those that are gone.
+    pub fn clear_faults(&self, name: Option<&str>) -> Vec<String> {
+        crate::control::clear_faults(&self.host.world, name)
+    }
+
     /// What it shows of itself.
     pub fn status(&self) -> Status {
         crate::status::status(&self.host.world.look(), &self.host.record)
@@ -167,6 +182,58 @@ pub async fn topology(directory: &Path) -> Result<Option<Topology>, StageError> 
     let call = call(&record, &keys, Method::GET, "topology", Vec::new());
     let (_, answer) = within(&record, ASK_LIMIT, call).await?;
     serde_json::from_slice(&answer).map_err(|error| StageError::Unreachable {
+        endpoint: record.endpoint.to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// Adds faults to the running stage of a directory; one of the same name is replaced. Returns their names.
+///
+/// # Errors
+/// [`StageError::NotRunning`]; [`StageError::Fault`] says what it does not take.
+pub async fn add_faults(directory: &Path, scenario: &Scenario) -> Result<Vec<String>, StageError> {
+    let (record, keys) = running(directory)?;
+    let body = serde_json::to_vec(scenario).map_err(|e| StageError::Fault(e.to_string()))?;
+    let call = call(&record, &keys, Method::POST, "faults", body);
+    let (status, answer) = within(&record, ASK_LIMIT, call).await?;
+    if !status.is_success() {
+        return Err(StageError::Fault(String::from_utf8_lossy(&answer).into_owned()));
+    }
+    read_answer(&record, &answer)
+}
+
+/// The faults of the running stage of a directory.
+///
+/// # Errors
+/// [`StageError::NotRunning`]; [`StageError::Unreachable`] if it does not answer.
+pub async fn faults(directory: &Path) -> Result<Vec<FaultStatus>, StageError> {
+    let (record, keys) = running(directory)?;
+    let call = call(&record, &keys, Method::GET, "faults", Vec::new());
+    let (_, answer) = within(&record, ASK_LIMIT, call).await?;
+    read_answer(&record, &answer)
+}
+
+/// Takes one fault, or all, away from the running stage of a directory. Returns the names of those that are gone.
+///
+/// # Errors
+/// As [`faults`].
+pub async fn clear_faults(directory: &Path, name: Option<&str>) -> Result<Vec<String>, StageError> {
+    let (record, keys) = running(directory)?;
+    let path = name.map_or_else(
+        || "faults".to_owned(),
+        |name| {
+            let name =
+                percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+            format!("faults/{name}")
+        },
+    );
+    let call = call(&record, &keys, Method::DELETE, &path, Vec::new());
+    let (_, answer) = within(&record, ASK_LIMIT, call).await?;
+    read_answer(&record, &answer)
+}
+
+fn read_answer<T: DeserializeOwned>(record: &Record, answer: &[u8]) -> Result<T, StageError> {
+    serde_json::from_slice(answer).map_err(|error| StageError::Unreachable {
         endpoint: record.endpoint.to_string(),
         reason: error.to_string(),
     })

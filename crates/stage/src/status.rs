@@ -1,15 +1,18 @@
 //! What a stage shows of itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::arn::ListenerName;
+use crate::fault::FaultStatus;
 use crate::home::Record;
 use crate::topology::{Colour, ServiceTopology, Topology};
 use crate::world::{Health, Inner, TaskStatus};
 
 /// What a stage shows of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The stage's process.
     pub pid: u32,
@@ -23,6 +26,10 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The database, if there is one.
     pub database: Option<DatabaseStatus>,
+    /// The faults.
+    pub faults: Vec<FaultStatus>,
+    /// How often each AWS operation was called since the stage started, such as `ecs:UpdateService`.
+    pub calls: BTreeMap<String, u64>,
 }
 
 /// A service.
@@ -81,6 +88,8 @@ pub(crate) fn status(inner: &Inner, record: &Record) -> Status {
         test_url: record.test_url.clone(),
         services: services.unwrap_or_default(),
         database,
+        faults: inner.faults.list(),
+        calls: inner.calls.clone(),
     }
 }
 

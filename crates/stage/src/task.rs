@@ -9,6 +9,7 @@ use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::fault::Kind;
 use crate::health;
 use crate::launch::{self, Launch};
 use crate::scheduler;
@@ -34,18 +35,17 @@ pub(crate) fn tracing_line(text: &str) {
 
 /// Runs a task to its end.
 pub(crate) async fn run(world: Arc<World>, id: String, mut stop: watch::Receiver<Option<Stop>>) {
-    let prepared = launch::prepare(&world, &id);
-    let started =
-        prepared.and_then(|launch| launch::start(&world, &id, &launch).map(|c| (launch, c)));
-    match started {
-        Err(refused) => {
-            finish(
-                &world,
-                &id,
-                None,
-                Stopped { code: "TaskFailedToStart", reason: refused, failed: true },
-            );
+    let started = match place(&world, &id, &mut stop).await {
+        Err(stopped) => Err(stopped),
+        Ok(()) => {
+            let prepared = launch::prepare(&world, &id);
+            let started = prepared
+                .and_then(|launch| launch::start(&world, &id, &launch).map(|c| (launch, c)));
+            started.map_err(Stopped::at_start)
         }
+    };
+    match started {
+        Err(stopped) => finish(&world, &id, None, stopped),
         Ok((launch, (mut child, keeper))) => {
             let checks = tokio::spawn(health::watch(world.clone(), id.clone(), launch.port));
             let stopped = live(&world, &id, &launch, &mut child, &mut stop).await;
@@ -63,6 +63,42 @@ struct Stopped {
     code: &'static str,
     reason: String,
     failed: bool,
+}
+
+impl Stopped {
+    fn at_start(reason: String) -> Self {
+        Self { code: "TaskFailedToStart", reason, failed: true }
+    }
+}
+
+/// Waits for a place, and pulls the image.
+async fn place(
+    world: &World,
+    id: &str,
+    stop: &mut watch::Receiver<Option<Stop>>,
+) -> Result<(), Stopped> {
+    let (delay, missing) = {
+        let mut inner = world.look();
+        let Inner { tasks, faults, .. } = &mut *inner;
+        let Some(task) = tasks.get(id) else { return Ok(()) };
+        let subject = task.subject(id);
+        let delay = faults.task(Kind::PlacementDelay, &subject).and_then(|fault| fault.delay);
+        let missing = faults.task(Kind::ImageMissing, &subject).map(|_| task.image.clone());
+        (delay.map(|delay| delay.length()), missing)
+    };
+    if let Some(delay) = delay {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            Ok(stop) = stop.wait_for(Option::is_some) => {
+                let (code, reason) = stop.clone().map(|stop| (stop.code, stop.reason)).unwrap_or_default();
+                return Err(Stopped { code, reason, failed: false });
+            }
+        }
+    }
+    if let Some(task) = world.look().tasks.get_mut(id) {
+        task.status = TaskStatus::Pending;
+    }
+    missing.map_or(Ok(()), |image| Err(Stopped::at_start(launch::cannot_pull(&image))))
 }
 
 async fn live(
@@ -160,7 +196,10 @@ fn finish(world: &World, id: &str, exit_code: Option<i32>, stopped: Stopped) {
     task.stopped_reason = Some(stopped.reason.clone());
     task.exit_code = exit_code;
     task.pid = None;
-    if exit_code.is_none() {
+    if task.out_of_memory {
+        let reason = "OutOfMemoryError: Container killed due to memory usage";
+        task.container_reason = Some(reason.to_owned());
+    } else if exit_code.is_none() {
         task.container_reason = Some(stopped.reason.clone());
     }
     let (service, deployment) = (task.service.clone(), task.deployment.clone());

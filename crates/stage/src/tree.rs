@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use minicbor::encode::Error as CborError;
 use serde_json::Value as Json;
 
@@ -73,6 +73,23 @@ impl Tree {
             members.push((name, value.into()));
         }
         self
+    }
+
+    /// With each time later by this.
+    pub(crate) fn shifted(self, by: SignedDuration) -> Self {
+        if by.is_zero() {
+            return self;
+        }
+        match self {
+            Self::Time(time) => Self::Time(time.checked_add(by).unwrap_or(time)),
+            Self::List(name, all) => {
+                Self::List(name, all.into_iter().map(|value| value.shifted(by)).collect())
+            }
+            Self::Map(all) => {
+                Self::Map(all.into_iter().map(|(name, value)| (name, value.shifted(by))).collect())
+            }
+            other => other,
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]

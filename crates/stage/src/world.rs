@@ -1,6 +1,7 @@
 //! The stage's world: what is kept, and what runs.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +12,11 @@ use liftlock_postgres::Cluster;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::fault::{Board, Subject};
 use crate::metrics::Metrics;
+use crate::recorder::Recorder;
 use crate::state::{Ports, State};
-use crate::topology::Topology;
+use crate::topology::{Colour, Topology};
 
 /// Times of the stage's behaviour. The defaults are shorter than a cloud's, so that a rehearsal takes seconds.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,10 @@ pub(crate) struct World {
     pub(crate) timing: Timing,
     /// Something changed that the scheduler should look at.
     pub(crate) changed: Notify,
+    /// Faults were added or taken away.
+    pub(crate) faults_changed: watch::Sender<()>,
+    /// Where calls are written, if they are.
+    pub(crate) recorder: Option<Recorder>,
     inner: Mutex<Inner>,
     pub(crate) cluster: tokio::sync::Mutex<Option<Cluster>>,
 }
@@ -70,6 +77,11 @@ pub(crate) struct Inner {
     /// The load balancer's place in its rounds, by rule and group.
     pub(crate) rounds: HashMap<(String, String), i64>,
     pub(crate) metrics: Metrics,
+    pub(crate) faults: Board,
+    /// How often each AWS operation was called.
+    pub(crate) calls: BTreeMap<String, u64>,
+    /// What was kept before each change, and when it changed: kept while a fault makes describes lag.
+    past: VecDeque<(Instant, State)>,
     pub(crate) database_up: bool,
     /// Set when the stage ends: nothing is started any more.
     pub(crate) ending: bool,
@@ -77,6 +89,7 @@ pub(crate) struct Inner {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TaskStatus {
+    Provisioning,
     Pending,
     Running,
     Deactivating,
@@ -87,6 +100,7 @@ pub(crate) enum TaskStatus {
 impl TaskStatus {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Provisioning => "PROVISIONING",
             Self::Pending => "PENDING",
             Self::Running => "RUNNING",
             Self::Deactivating => "DEACTIVATING",
@@ -99,7 +113,9 @@ impl TaskStatus {
 /// A task: one process.
 #[derive(Debug)]
 pub(crate) struct Task {
+    /// The ECS service.
     pub(crate) service: String,
+    pub(crate) of: Of,
     pub(crate) deployment: String,
     pub(crate) definition: String,
     pub(crate) image: String,
@@ -118,6 +134,35 @@ pub(crate) struct Task {
     /// Whether it has ever been healthy.
     pub(crate) was_healthy: bool,
     pub(crate) stop: watch::Sender<Option<Stop>>,
+    /// Whether its connections to the database are cut.
+    pub(crate) cut: watch::Sender<bool>,
+    /// A fault runs in the place of its program.
+    pub(crate) crashing: bool,
+    /// It was killed for its memory.
+    pub(crate) out_of_memory: bool,
+}
+
+/// What a task is a task of.
+#[derive(Debug, Clone)]
+pub(crate) struct Of {
+    /// The service's name in the topology.
+    pub(crate) service: String,
+    pub(crate) colour: Colour,
+    /// The revision of its task definition.
+    pub(crate) revision: u32,
+}
+
+impl Task {
+    /// The task as faults are aimed at it.
+    pub(crate) fn subject<'a>(&'a self, id: &'a str) -> Subject<'a> {
+        Subject {
+            task: id,
+            service: &self.of.service,
+            colour: self.of.colour,
+            revision: self.of.revision,
+            digest: self.digest.as_deref(),
+        }
+    }
 }
 
 /// Why a task is stopped.
@@ -162,11 +207,18 @@ pub(crate) struct Target {
 }
 
 impl World {
-    pub(crate) fn new(directory: &Path, timing: Timing, state: State) -> Self {
+    pub(crate) fn new(
+        directory: &Path,
+        timing: Timing,
+        state: State,
+        recorder: Option<Recorder>,
+    ) -> Self {
         Self {
             directory: directory.to_owned(),
             timing,
             changed: Notify::new(),
+            faults_changed: watch::Sender::new(()),
+            recorder,
             inner: Mutex::new(Inner { state, ..Inner::default() }),
             cluster: tokio::sync::Mutex::new(None),
         }
@@ -191,10 +243,19 @@ impl World {
         });
         if result.is_err() {
             inner.state = before;
+        } else if let Some(longest) = inner.faults.longest_lag() {
+            inner.remember(before, longest);
         }
         drop(inner);
         self.changed.notify_one();
         result
+    }
+
+    /// The world as it was `lag` ago, as far as what is kept goes.
+    pub(crate) fn look_back(&self, lag: Duration) -> Past<'_> {
+        let mut inner = self.look();
+        let now = inner.state_before(lag).map(|then| std::mem::replace(&mut inner.state, then));
+        Past { inner, now }
     }
 
     pub(crate) fn ports(&self) -> Ports {
@@ -207,9 +268,61 @@ impl World {
 #[error("the stage could not write its state: {0}")]
 pub(crate) struct NotKept(pub(crate) String);
 
+/// The world as it was a while ago; it is as it is again when this is dropped.
+pub(crate) struct Past<'a> {
+    inner: MutexGuard<'a, Inner>,
+    now: Option<State>,
+}
+
+impl Deref for Past<'_> {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Drop for Past<'_> {
+    fn drop(&mut self) {
+        if let Some(now) = self.now.take() {
+            self.inner.state = now;
+        }
+    }
+}
+
 impl Inner {
+    fn remember(&mut self, before: State, longest: Duration) {
+        self.past.push_back((Instant::now(), before));
+        while self.past.front().is_some_and(|(changed, _)| changed.elapsed() > longest * 2) {
+            self.past.pop_front();
+        }
+    }
+
+    /// What was kept `lag` ago; none if it has not changed since.
+    fn state_before(&self, lag: Duration) -> Option<State> {
+        if lag.is_zero() {
+            return None;
+        }
+        let changed_since = |(changed, _): &&(Instant, State)| changed.elapsed() < lag;
+        self.past.iter().find(changed_since).map(|(_, before)| before.clone())
+    }
+
+    /// A time as AWS's clock has it, in seconds since 1970 with milliseconds, as AWS JSON writes times.
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
+    pub(crate) fn seconds(&self, time: Timestamp) -> f64 {
+        let told = time.checked_add(self.faults.skew()).unwrap_or(time);
+        told.as_millisecond() as f64 / 1000.0
+    }
+
     pub(crate) fn topology(&self) -> Option<&Topology> {
         self.state.topology.as_ref()
+    }
+
+    /// The database's URL, with the name of the parameter that has it.
+    pub(crate) fn database_url(&self) -> Option<(String, &str)> {
+        let topology = self.topology().filter(|topology| topology.database.is_some())?;
+        let name = topology.parameter("database-url");
+        let parameter = self.state.parameters.get(&name)?;
+        Some((name, &parameter.value))
     }
 
     /// The tasks of a service, with their ids.

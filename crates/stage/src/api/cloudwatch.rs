@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
+use super::At;
 use super::input::{float, list as members, number, page, size, text, texts, time};
 use crate::balancer::now;
 use crate::metrics::{Bucket, Times};
@@ -17,11 +18,11 @@ const BALANCER: &str = "AWS/ApplicationELB";
 const ALARM_ERRORS: u64 = 5;
 const ALARM_PERIOD: i64 = 60;
 
-pub(super) fn perform(world: &World, operation: &str, input: &Json) -> Result<Tree, Refusal> {
+pub(super) fn perform(world: &At<'_>, operation: &str, input: &Json) -> Result<Tree, Refusal> {
     match operation {
-        "DescribeAlarms" => describe_alarms(&world.look(), input),
-        "GetMetricData" => metric_data(&world.look(), input),
-        "GetMetricStatistics" => metric_statistics(&world.look(), input),
+        "DescribeAlarms" => describe_alarms(&world.view(), input),
+        "GetMetricData" => metric_data(&world.view(), input),
+        "GetMetricStatistics" => metric_statistics(&world.view(), input),
         "PutMetricData" => put(world, input),
         _ => Err(super::unknown(&format!("monitoring:{operation}"), super::Protocol::Query)),
     }
@@ -171,8 +172,9 @@ fn of_times(times: &Times, statistic: &str) -> Option<f64> {
 }
 
 /// Start, end and period of a request, in seconds.
-fn span(input: &Json) -> Result<(i64, i64), Refusal> {
-    let seconds = |name: &str| time(input, name).map(Timestamp::as_second);
+fn span(inner: &Inner, input: &Json) -> Result<(i64, i64), Refusal> {
+    let skew = inner.faults.skew().as_secs();
+    let seconds = |name: &str| time(input, name).map(|at| at.as_second() - skew);
     let (start, end) = (seconds("StartTime"), seconds("EndTime"));
     let (Some(start), Some(end)) = (start, end) else {
         return Err(invalid("StartTime and EndTime must be given"));
@@ -218,7 +220,7 @@ fn points(
 }
 
 fn metric_data(inner: &Inner, input: &Json) -> Result<Tree, Refusal> {
-    let span = span(input)?;
+    let span = span(inner, input)?;
     let oldest_first = text(input, "ScanBy") == Some("TimestampAscending");
     let mut results = Vec::new();
     for query in members(input, "MetricDataQueries") {
@@ -247,7 +249,7 @@ fn metric_data(inner: &Inner, input: &Json) -> Result<Tree, Refusal> {
 }
 
 fn metric_statistics(inner: &Inner, input: &Json) -> Result<Tree, Refusal> {
-    let (metric, span, period) = (Metric::read(input, None)?, span(input)?, period(input)?);
+    let (metric, span, period) = (Metric::read(input, None)?, span(inner, input)?, period(input)?);
     let asked = texts(input, "Statistics");
     let mut points_at = std::collections::BTreeMap::<Timestamp, Vec<(&'static str, Tree)>>::new();
     for name in ["Sum", "SampleCount", "Average", "Minimum", "Maximum"] {

@@ -1,9 +1,8 @@
 //! ECS: clusters, services and tasks.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
 
+use super::At;
 use super::ecs_definitions as definitions;
 use super::ecs_describe as describe;
 use super::input::{flag, list, number, page, size, text, texts};
@@ -12,20 +11,20 @@ use crate::state::Deployment;
 use crate::topology::Topology;
 use crate::world::{Inner, TaskStatus, World};
 
-pub(super) fn perform(world: &Arc<World>, operation: &str, input: &Json) -> Result<Json, Refusal> {
+pub(super) fn perform(world: &At<'_>, operation: &str, input: &Json) -> Result<Json, Refusal> {
     match operation {
-        "DescribeClusters" => Ok(describe_clusters(&world.look(), input)),
+        "DescribeClusters" => Ok(describe_clusters(&world.view(), input)),
         "ListClusters" => Ok(json!({
-            "clusterArns": world.look().topology().map(Topology::cluster_arn).into_iter().collect::<Vec<_>>(),
+            "clusterArns": world.view().topology().map(Topology::cluster_arn).into_iter().collect::<Vec<_>>(),
         })),
-        "DescribeServices" => describe_services(&world.look(), input),
-        "ListServices" => list_services(&world.look(), input),
+        "DescribeServices" => describe_services(&world.view(), input),
+        "ListServices" => list_services(&world.view(), input),
         "UpdateService" => update_service(world, input),
-        "ListTasks" => list_tasks(&world.look(), input),
-        "DescribeTasks" => describe_tasks(&world.look(), input),
+        "ListTasks" => list_tasks(&world.view(), input),
+        "DescribeTasks" => describe_tasks(&world.view(), input),
         "RegisterTaskDefinition" => definitions::register(world, input),
-        "DescribeTaskDefinition" => definitions::describe(&world.look(), input),
-        "ListTaskDefinitions" => definitions::list(&world.look(), input),
+        "DescribeTaskDefinition" => definitions::describe(&world.view(), input),
+        "ListTaskDefinitions" => definitions::list(&world.view(), input),
         "DeregisterTaskDefinition" => definitions::deregister(world, input),
         _ => Err(super::unknown(&format!("ecs:{operation}"), super::Protocol::Json)),
     }

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::ecs::invalid;
-use super::ecs_describe::seconds;
 use super::input::{page, size, text};
 use crate::refusal::Refusal;
 use crate::state::Definition;
@@ -55,7 +54,7 @@ pub(super) fn register(world: &World, input: &Json) -> Result<Json, Refusal> {
     }
     world.change(|inner| {
         let definition = add(inner, family, input);
-        Ok(json!({ "taskDefinition": describe_one(topology(inner)?, &definition), "tags": definition.tags }))
+        Ok(json!({ "taskDefinition": describe_one(inner, &definition)?, "tags": definition.tags }))
     })
 }
 
@@ -83,15 +82,16 @@ pub(crate) fn add(inner: &mut Inner, family: &str, input: &Json) -> Definition {
     definition
 }
 
-fn describe_one(topology: &Topology, definition: &Definition) -> Json {
+fn describe_one(inner: &Inner, definition: &Definition) -> Result<Json, Refusal> {
+    let topology = topology(inner)?;
     let mut described = definition.body.clone();
     described["taskDefinitionArn"] =
         topology.definition_arn(&definition.family, definition.revision).into();
     described["revision"] = definition.revision.into();
     described["status"] = if definition.active { "ACTIVE" } else { "INACTIVE" }.into();
-    described["registeredAt"] = seconds(definition.registered_at).into();
+    described["registeredAt"] = inner.seconds(definition.registered_at).into();
     if let Some(at) = definition.deregistered_at {
-        described["deregisteredAt"] = seconds(at).into();
+        described["deregisteredAt"] = inner.seconds(at).into();
     }
     for name in ["volumes", "placementConstraints"] {
         if described[name].is_null() {
@@ -99,7 +99,7 @@ fn describe_one(topology: &Topology, definition: &Definition) -> Json {
         }
     }
     described["compatibilities"] = json!(["EC2", "FARGATE"]);
-    described
+    Ok(described)
 }
 
 /// Finds a definition by `family`, `family:revision` or ARN; a family alone means its newest active revision.
@@ -128,7 +128,7 @@ pub(super) fn describe(inner: &Inner, input: &Json) -> Result<Json, Refusal> {
     let wanted =
         text(input, "taskDefinition").ok_or_else(|| client("taskDefinition is missing"))?;
     let found = find(inner, wanted).ok_or_else(|| client("Unable to describe task definition."))?;
-    let mut answer = json!({ "taskDefinition": describe_one(topology(inner)?, found) });
+    let mut answer = json!({ "taskDefinition": describe_one(inner, found)? });
     if super::input::texts(input, "include").contains(&"TAGS") {
         answer["tags"] = found.tags.clone();
     }
@@ -151,7 +151,7 @@ pub(super) fn deregister(world: &World, input: &Json) -> Result<Json, Refusal> {
             definition.deregistered_at.get_or_insert_with(Timestamp::now);
         }
         let found = find(inner, wanted).ok_or_else(|| client("it is gone"))?;
-        Ok(json!({ "taskDefinition": describe_one(topology(inner)?, found) }))
+        Ok(json!({ "taskDefinition": describe_one(inner, found)? }))
     })
 }
 

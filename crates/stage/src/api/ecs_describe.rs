@@ -1,23 +1,16 @@
 //! What ECS says of its clusters, services and tasks.
 
-use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::state::Deployment;
 use crate::topology::Topology;
 use crate::world::{Health, Inner, Task, TaskStatus};
 
-/// Seconds since 1970 with milliseconds, as AWS JSON writes times.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
-pub(super) fn seconds(time: Timestamp) -> f64 {
-    time.as_millisecond() as f64 / 1000.0
-}
-
 /// How many tasks run, and how many are about to.
 fn counts<'a>(tasks: impl Iterator<Item = &'a Task>) -> (u32, u32) {
     tasks.fold((0, 0), |(running, pending), task| match task.status {
         TaskStatus::Running | TaskStatus::Deactivating => (running + 1, pending),
-        TaskStatus::Pending => (running, pending + 1),
+        TaskStatus::Provisioning | TaskStatus::Pending => (running, pending + 1),
         TaskStatus::Stopping | TaskStatus::Stopped => (running, pending),
     })
 }
@@ -50,7 +43,7 @@ pub(super) fn service(inner: &Inner, topology: &Topology, name: &str) -> Option<
         .events
         .iter()
         .map(|event| {
-            json!({ "id": event.id, "createdAt": seconds(event.created_at), "message": event.message })
+            json!({ "id": event.id, "createdAt": inner.seconds(event.created_at), "message": event.message })
         })
         .collect();
     Some(json!({
@@ -79,7 +72,7 @@ pub(super) fn service(inner: &Inner, topology: &Topology, name: &str) -> Option<
         }],
         "deployments": deployments,
         "events": events,
-        "createdAt": seconds(service.created_at),
+        "createdAt": inner.seconds(service.created_at),
         "enableECSManagedTags": false,
         "propagateTags": "NONE",
         "enableExecuteCommand": false,
@@ -97,8 +90,8 @@ fn deployment_json(inner: &Inner, desired: u32, primary: bool, deployment: &Depl
         "runningCount": running,
         "pendingCount": pending,
         "failedTasks": deployment.failed_tasks,
-        "createdAt": seconds(deployment.created_at),
-        "updatedAt": seconds(deployment.updated_at),
+        "createdAt": inner.seconds(deployment.created_at),
+        "updatedAt": inner.seconds(deployment.updated_at),
         "launchType": "FARGATE",
         "platformVersion": "1.4.0",
         "rolloutState": deployment.rollout,
@@ -123,7 +116,9 @@ pub(super) fn task(inner: &Inner, topology: &Topology, id: &str, task: &Task) ->
         "networkBindings": [],
         "networkInterfaces": [{ "privateIpv4Address": "127.0.0.1" }],
     });
-    set(&mut container, "imageDigest", task.digest.as_deref());
+    // Known once the image was pulled.
+    let digest = task.digest.as_deref().filter(|_| task.started_at.is_some());
+    set(&mut container, "imageDigest", digest);
     set(&mut container, "exitCode", task.exit_code);
     set(&mut container, "reason", task.container_reason.as_deref());
     set(&mut container, "runtimeId", task.pid.map(|pid| pid.to_string()));
@@ -139,13 +134,17 @@ pub(super) fn task(inner: &Inner, topology: &Topology, id: &str, task: &Task) ->
         "launchType": "FARGATE",
         "connectivity": "CONNECTED",
         "containers": [container],
-        "createdAt": seconds(task.created_at),
+        "createdAt": inner.seconds(task.created_at),
         "version": 1,
     });
-    set(&mut described, "startedAt", task.started_at.map(seconds));
-    set(&mut described, "stoppedAt", task.stopped_at.map(seconds));
-    set(&mut described, "stopCode", task.stop_code);
-    set(&mut described, "stoppedReason", task.stopped_reason.as_deref());
+    set(&mut described, "startedAt", task.started_at.map(|at| inner.seconds(at)));
+    set(&mut described, "stoppedAt", task.stopped_at.map(|at| inner.seconds(at)));
+    // Known as soon as somebody wants it to stop.
+    let asked = task.stop.borrow().clone();
+    let code = task.stop_code.or(asked.as_ref().map(|stop| stop.code));
+    let reason = task.stopped_reason.clone().or(asked.map(|stop| stop.reason));
+    set(&mut described, "stopCode", code);
+    set(&mut described, "stoppedReason", reason);
     described
 }
 

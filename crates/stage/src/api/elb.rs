@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use super::At;
 use super::input::{list as members, number, page, size, text, texts};
 use crate::arn::ListenerName;
 use crate::refusal::Refusal;
@@ -10,15 +11,15 @@ use crate::topology::{Colour, Topology};
 use crate::tree::{Tree, list, map};
 use crate::world::{Health, Inner, World};
 
-pub(super) fn perform(world: &World, operation: &str, input: &Json) -> Result<Tree, Refusal> {
+pub(super) fn perform(world: &At<'_>, operation: &str, input: &Json) -> Result<Tree, Refusal> {
     match operation {
         "ModifyRule" => modify_rule(world, input),
-        "DescribeLoadBalancers" => describe_balancers(&world.look(), input),
-        "DescribeListeners" => describe_listeners(&world.look(), input),
-        "DescribeRules" => describe_rules(&world.look(), input),
-        "DescribeTargetGroups" => describe_groups(&world.look(), input),
-        "DescribeTargetHealth" => describe_health(&world.look(), input),
-        "DescribeTags" => describe_tags(&world.look(), input),
+        "DescribeLoadBalancers" => describe_balancers(&world.view(), input),
+        "DescribeListeners" => describe_listeners(&world.view(), input),
+        "DescribeRules" => describe_rules(&world.view(), input),
+        "DescribeTargetGroups" => describe_groups(&world.view(), input),
+        "DescribeTargetHealth" => describe_health(&world.view(), input),
+        "DescribeTags" => describe_tags(&world.view(), input),
         _ => Err(super::unknown(
             &format!("elasticloadbalancing:{operation}"),
             super::Protocol::Query,

@@ -1,5 +1,6 @@
 //! The AWS endpoint: which service is called, in which protocol, and whether the caller may.
 
+mod clock;
 mod cloudwatch;
 mod ecs;
 mod ecs_definitions;
@@ -12,17 +13,22 @@ mod sts;
 
 pub(crate) use ecs_definitions::add as add_definition;
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value as Json, json};
 
+use crate::fault::CallFate;
+use crate::recorder::Exchange;
 use crate::refusal::Refusal;
 use crate::state::random_id;
 use crate::tree::{self, Tree};
-use crate::world::World;
+use crate::world::{Past, World};
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,16 @@ enum Protocol {
     Query,
     /// Smithy RPC v2 with CBOR.
     Cbor,
+}
+
+impl Protocol {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Query => "query",
+            Self::Cbor => "cbor",
+        }
+    }
 }
 
 /// A call, read.
@@ -49,29 +65,101 @@ enum Answer {
     Tree(Tree),
 }
 
-/// Answers one call of an AWS client.
-pub(crate) fn answer(
+/// A world to ask and to change, by a caller to whom it may lag.
+pub(crate) struct At<'a> {
+    world: &'a Arc<World>,
+    lag: Duration,
+}
+
+impl At<'_> {
+    /// The world as this caller is told of it.
+    fn view(&self) -> Past<'_> {
+        self.world.look_back(self.lag)
+    }
+}
+
+impl Deref for At<'_> {
+    type Target = Arc<World>;
+    fn deref(&self) -> &Arc<World> {
+        self.world
+    }
+}
+
+/// Answers one call of an AWS client. None: the connection is to be closed without a word.
+pub(crate) async fn answer(
     world: &Arc<World>,
     access_key: &str,
     path: &str,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Response<Body> {
+) -> Option<Response<Body>> {
     let protocol = protocol(headers);
     let scope = scope(headers);
     let service = scope.as_ref().map(|scope| scope.service.clone()).unwrap_or_default();
     let call = read(protocol, &service, path, headers, body);
     let operation = call.as_ref().map(|call| call.operation.clone()).unwrap_or_default();
+    let fate = {
+        let mut inner = world.look();
+        *inner.calls.entry(format!("{service}:{operation}")).or_default() += 1;
+        inner.faults.call(&service, &operation)
+    };
+    if !fate.delay.is_zero() {
+        tokio::time::sleep(fate.delay).await;
+    }
+    if fate.hang {
+        hang(world, &service, &operation).await;
+        return None;
+    }
+    let skew = world.look().faults.skew();
     let result = match (scope, call) {
         (None, _) => {
             let message = "Request is missing Authentication Token";
             Err(Refusal::new("MissingAuthenticationToken", message).with_status(403))
         }
         (Some(scope), _) if scope.access_key != access_key => Err(not_known(protocol)),
+        _ if let Some(refusal) = clock::refuse(protocol, headers, skew) => Err(refusal),
         (_, Err(refusal)) => Err(refusal),
-        (_, Ok(call)) => perform(world, &call),
+        _ if let Some(refusal) = refused(protocol, &fate) => Err(refusal),
+        (_, Ok(call)) => perform(&At { world, lag: fate.lag }, &call),
     };
-    write(protocol, &service, &operation, result)
+    let answer = write(protocol, &service, &operation, result, skew);
+    if let Some(recorder) = &world.recorder {
+        recorder.write(&Exchange {
+            service: &service,
+            operation: &operation,
+            protocol: protocol.as_str(),
+            request: body,
+            status: answer.status().as_u16(),
+            answer: answer.body(),
+        });
+    }
+    (!fate.lost).then_some(answer.map(Body::from))
+}
+
+/// Keeps a caller waiting for as long as the fault is there.
+async fn hang(world: &World, service: &str, operation: &str) {
+    let mut changed = world.faults_changed.subscribe();
+    while world.look().faults.hangs(service, operation) {
+        let look = tokio::time::timeout(Duration::from_millis(200), changed.changed());
+        // A fault's time may also be over without a word.
+        look.await.map(drop).unwrap_or_default();
+    }
+}
+
+/// What AWS says when a fault has it refuse.
+fn refused(protocol: Protocol, fate: &CallFate) -> Option<Refusal> {
+    if fate.throttled {
+        let code = if protocol == Protocol::Query { "Throttling" } else { "ThrottlingException" };
+        return Some(Refusal::new(code, "Rate exceeded"));
+    }
+    let (code, status) = fate.error.clone()?;
+    let own = match protocol {
+        Protocol::Json => "ServerException",
+        Protocol::Query | Protocol::Cbor => "InternalFailure",
+    };
+    let message = "A fault of the stage: the service failed, and did nothing.";
+    let code = code.unwrap_or_else(|| own.to_owned());
+    Some(Refusal::new(code, message).with_status(status))
 }
 
 struct Scope {
@@ -134,7 +222,7 @@ fn read(
     Ok(Call { service: service.to_owned(), protocol, operation, input })
 }
 
-fn perform(world: &Arc<World>, call: &Call) -> Result<Answer, Refusal> {
+fn perform(world: &At<'_>, call: &Call) -> Result<Answer, Refusal> {
     let (operation, input) = (call.operation.as_str(), &call.input);
     match (call.service.as_str(), call.protocol) {
         ("ecs", Protocol::Json) => ecs::perform(world, operation, input).map(Answer::Json),
@@ -163,39 +251,47 @@ fn write(
     service: &str,
     operation: &str,
     result: Result<Answer, Refusal>,
-) -> Response<Body> {
+    skew: SignedDuration,
+) -> Response<Vec<u8>> {
+    let result = result.map(|answer| match answer {
+        Answer::Tree(tree) => Answer::Tree(tree.shifted(skew)),
+        json @ Answer::Json(_) => json,
+    });
     let id = request_id();
     let status = result.as_ref().err().map_or(200, |refusal| refusal.status);
-    let code = result.as_ref().err().map(|refusal| refusal.code);
+    let code = result.as_ref().err().map(|refusal| refusal.code.clone());
     let (kind, body) = match (protocol, result) {
         (Protocol::Json, Ok(Answer::Json(json))) => {
-            ("application/x-amz-json-1.1", json.to_string().into())
+            ("application/x-amz-json-1.1", json.to_string().into_bytes())
         }
         (Protocol::Json, Ok(Answer::Tree(tree))) => {
-            ("application/x-amz-json-1.0", tree.to_json().to_string().into())
+            ("application/x-amz-json-1.0", tree.to_json().to_string().into_bytes())
         }
         (Protocol::Json, Err(refusal)) => {
             let body = json!({ "__type": refusal.code, "message": refusal.message });
-            ("application/x-amz-json-1.1", body.to_string().into())
+            ("application/x-amz-json-1.1", body.to_string().into_bytes())
         }
         (Protocol::Cbor, Ok(Answer::Tree(tree))) => ("application/cbor", tree.to_cbor()),
         (Protocol::Cbor, Ok(Answer::Json(_))) => ("application/cbor", Vec::new()),
         (Protocol::Cbor, Err(refusal)) => {
-            let body =
-                tree::map([("__type", refusal.code.into()), ("message", refusal.message.into())]);
+            let body = tree::map([
+                ("__type", refusal.code.into_owned().into()),
+                ("message", refusal.message.into()),
+            ]);
             ("application/cbor", body.to_cbor())
         }
         (Protocol::Query, result) => {
             ("text/xml", xml(service, operation, &id, result).into_bytes())
         }
     };
-    let mut answer = Response::new(Body::from(body));
+    let mut answer = Response::new(body);
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Ok(id) = HeaderValue::try_from(&id) {
         headers.insert("x-amzn-requestid", id);
     }
+    clock::tell(headers, skew);
     if protocol == Protocol::Cbor {
         headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
     }

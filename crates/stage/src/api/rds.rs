@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
+use super::At;
 use super::input::{list as members, page, text};
 use crate::database;
 use crate::refusal::Refusal;
@@ -14,14 +15,14 @@ use crate::topology::Topology;
 use crate::tree::{Tree, map};
 use crate::world::{Inner, World};
 
-pub(super) fn perform(world: &Arc<World>, operation: &str, input: &Json) -> Result<Tree, Refusal> {
+pub(super) fn perform(world: &At<'_>, operation: &str, input: &Json) -> Result<Tree, Refusal> {
     match operation {
-        "DescribeDBInstances" => describe_instances(&world.look(), input),
+        "DescribeDBInstances" => describe_instances(&world.view(), input),
         "CreateDBSnapshot" => create_snapshot(world, input),
-        "DescribeDBSnapshots" => describe_snapshots(&world.look(), input),
+        "DescribeDBSnapshots" => describe_snapshots(&world.view(), input),
         "DeleteDBSnapshot" => delete_snapshot(world, input),
         "AddTagsToResource" => add_tags(world, input),
-        "ListTagsForResource" => list_tags(&world.look(), input),
+        "ListTagsForResource" => list_tags(&world.view(), input),
         _ => Err(super::unknown(&format!("rds:{operation}"), super::Protocol::Query)),
     }
 }

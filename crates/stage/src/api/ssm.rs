@@ -3,18 +3,19 @@
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
+use super::At;
 use super::input::{flag, page, size, text, texts};
 use crate::refusal::Refusal;
 use crate::state::Parameter;
 use crate::world::{Inner, World};
 
-pub(super) fn perform(world: &World, operation: &str, input: &Json) -> Result<Json, Refusal> {
+pub(super) fn perform(world: &At<'_>, operation: &str, input: &Json) -> Result<Json, Refusal> {
     match operation {
         "PutParameter" => put(world, input),
         "DeleteParameter" => delete(world, input),
-        "GetParameter" => get(&world.look(), input),
-        "GetParameters" => Ok(get_all(&world.look(), input)),
-        "GetParametersByPath" => by_path(&world.look(), input),
+        "GetParameter" => get(&world.view(), input),
+        "GetParameters" => Ok(get_all(&world.view(), input)),
+        "GetParametersByPath" => by_path(&world.view(), input),
         _ => Err(super::unknown(&format!("ssm:{operation}"), super::Protocol::Json)),
     }
 }
@@ -68,7 +69,7 @@ fn describe(inner: &Inner, name: &str, decrypt: bool) -> Option<Json> {
         "Type": kind,
         "Value": value,
         "Version": parameter.version,
-        "LastModifiedDate": super::ecs_describe::seconds(parameter.modified_at),
+        "LastModifiedDate": inner.seconds(parameter.modified_at),
         "ARN": inner.topology().map(|topology| topology.parameter_arn(name)),
         "DataType": "text",
     }))

@@ -12,12 +12,15 @@ struct Arguments {
     /// Where everything is that the stage keeps.
     #[arg(long)]
     directory: PathBuf,
+    /// The endpoint's port on 127.0.0.1; the one of last time, or a free one, if left out.
+    #[arg(long)]
+    port: Option<u16>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { directory } = Arguments::parse();
-    match serve(ServeOptions::new(directory)).await {
+    let Arguments { directory, port } = Arguments::parse();
+    match serve(ServeOptions { port, ..ServeOptions::new(directory) }).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("liftlock-stage: {error}");

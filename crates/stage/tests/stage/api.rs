@@ -16,7 +16,7 @@ async fn weights_that_aws_refuses_are_refused() {
     assert_eq!(world.colour(Colour::Blue).weight, 100, "nothing was changed");
     assert_eq!(world.http.shift("1", "999").await.0, 200);
     assert_eq!(world.colour(Colour::Green).weight, 999);
-    world.running.stop().await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn what_does_not_exist_has_awss_code() {
     let failures =
         http.ecs("DescribeServices", json!({ "services": ["no"] })).await["failures"].clone();
     assert_eq!(failures[0]["reason"], "MISSING");
-    world.running.stop().await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn another_key_is_refused() {
     assert_eq!((status, answer["__type"].as_str()), (400, Some("UnrecognizedClientException")));
     let (status, answer) = http.query("sts", &[("Action", "GetCallerIdentity")]).await;
     assert!(status == 403 && answer.contains("InvalidClientTokenId"), "{status} {answer}");
-    world.running.stop().await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn lists_come_in_pages() {
     }
     assert_eq!(seen.len(), 5, "{seen:?}");
     assert!(seen[4].as_str().unwrap().ends_with(":5"), "in the order of revisions");
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// The load balancer's own counts are what CloudWatch tells, and five errors raise the service's alarm.
@@ -157,5 +157,5 @@ async fn metrics_and_alarms_are_fed_by_requests() {
     ];
     let (_, statistics) = world.http.query("monitoring", &form).await;
     assert!(statistics.contains("<Sum>5</Sum>"), "{statistics}");
-    world.running.stop().await;
+    world.end().await;
 }

@@ -31,7 +31,7 @@ async fn weights_split_requests() {
     }
     let (_, version) = world.http.get(world.running.stage.test_url.as_str()).await.unwrap();
     assert_eq!(version, "2", "the test listener shows green");
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// Shows E-SLA-1: raising a colour, shifting to it step by step and lowering the other fails no request.
@@ -83,7 +83,7 @@ async fn a_healthy_rollout_fails_no_request() {
     }
     let requests = requests.load(Ordering::Relaxed);
     assert!(failed.is_empty(), "{} of {requests} failed: {:?}", failed.len(), &failed[..1]);
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// A new task definition on a colour that serves replaces its tasks without a failed request.
@@ -105,7 +105,7 @@ async fn a_rolling_deployment_fails_no_request() {
             && world.http.deployment(Colour::Blue).await["rolloutState"] == "COMPLETED"
     })
     .await;
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// Shows W-4: tasks that crash trip the deployment circuit breaker, and say why they stopped.
@@ -128,7 +128,7 @@ async fn a_crash_loop_trips_the_breaker() {
     assert_eq!(task["stopCode"], "EssentialContainerExited");
     assert_eq!(task["containers"][0]["exitCode"], 1);
     assert_eq!(task["containers"][0]["imageDigest"], image.as_str());
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// Tasks that never become healthy trip the breaker, too, and get no request.
@@ -144,7 +144,7 @@ async fn unhealthy_tasks_trip_the_breaker() {
         world.http.deployment(Colour::Green).await["rolloutState"] == "FAILED"
     })
     .await;
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// An image that is not there is what ECS says it is.
@@ -164,7 +164,7 @@ async fn a_missing_image_cannot_be_pulled() {
     let reason = described["tasks"][0]["stoppedReason"].as_str().unwrap().to_owned();
     assert!(reason.starts_with("CannotPullContainerError"), "{reason}");
     assert!(reason.contains(&"ab".repeat(32)), "{reason}");
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// A task that is killed is started again.
@@ -188,7 +188,7 @@ async fn a_killed_task_comes_back() {
     .await;
     let described = world.http.ecs("DescribeTasks", json!({ "tasks": tasks })).await;
     assert_eq!(described["tasks"][0]["containers"][0]["exitCode"], 137);
-    world.running.stop().await;
+    world.end().await;
 }
 
 /// Large bodies pass in both directions, and lowering a colour waits for requests that are open.
@@ -212,5 +212,5 @@ async fn open_requests_finish_before_a_task_ends() {
     assert_eq!(slow.await.unwrap().unwrap().0, 200);
     world.steady(Colour::Blue, 0).await;
     assert_eq!(world.http.get(&url).await.unwrap().0, 503);
-    world.running.stop().await;
+    world.end().await;
 }

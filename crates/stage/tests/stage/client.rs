@@ -17,6 +17,8 @@ use liftlock_stage::{
 };
 use serde_json::{Value, json};
 
+use crate::models;
+
 pub(crate) const SERVICE: &str = "web";
 
 pub(crate) fn topology() -> Topology {
@@ -34,7 +36,7 @@ pub(crate) fn topology() -> Topology {
             tasks: 2,
             health_path: "/health".to_owned(),
             cpu: 256,
-            memory: 512,
+            memory: 64,
         }],
         database: None,
     }
@@ -62,8 +64,15 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let mut options = ServeOptions::new(directory.path());
         options.timing = timing();
+        options.record = Some(directory.path().join(models::CALLS));
         let running = Stage::spawn(options, &topology()).await.unwrap();
         Self { http: Http::new(&running.stage), running, directory }
+    }
+
+    /// Ends the stage, and checks every call of this test with its answer against AWS's service models.
+    pub(crate) async fn end(self) {
+        self.running.stop().await;
+        models::check(self.directory.path()).await;
     }
 
     pub(crate) fn colour(&self, colour: Colour) -> ColourStatus {
@@ -107,6 +116,8 @@ pub(crate) struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
     endpoint: String,
     access_key: String,
+    /// When requests say that they were signed; nothing if left out.
+    signed: Option<String>,
 }
 
 impl Http {
@@ -115,11 +126,16 @@ impl Http {
             client: Client::builder(TokioExecutor::new()).build_http(),
             endpoint: stage.endpoint.to_string(),
             access_key: stage.access_key.clone(),
+            signed: None,
         }
     }
 
     pub(crate) fn with_key(&self, key: &str) -> Self {
         Self { access_key: key.to_owned(), ..self.clone() }
+    }
+
+    pub(crate) fn at(&self, time: &str) -> Self {
+        Self { signed: Some(time.to_owned()), ..self.clone() }
     }
 
     fn authorization(&self, service: &str) -> String {
@@ -132,17 +148,28 @@ impl Http {
 
     /// AWS JSON.
     pub(crate) async fn json(&self, service: &str, operation: &str, input: Value) -> (u16, Value) {
+        self.try_json(service, operation, input).await.unwrap()
+    }
+
+    /// AWS JSON; an error if there is no answer.
+    pub(crate) async fn try_json(
+        &self,
+        service: &str,
+        operation: &str,
+        input: Value,
+    ) -> Result<(u16, Value), String> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(&self.endpoint)
             .header("authorization", self.authorization(service))
+            .header("x-amz-date", self.signed.as_deref().unwrap_or_default())
             .header("x-amz-target", format!("Any.{operation}"))
             .body(Full::new(Bytes::from(input.to_string())))
             .unwrap();
-        let answer = self.client.request(request).await.unwrap();
+        let answer = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap())
+        Ok((status, serde_json::from_slice(&body).unwrap()))
     }
 
     pub(crate) async fn ecs(&self, operation: &str, mut input: Value) -> Value {
@@ -156,19 +183,46 @@ impl Http {
 
     /// AWS Query.
     pub(crate) async fn query(&self, service: &str, form: &[(&str, &str)]) -> (u16, String) {
+        self.try_query(service, form).await.unwrap()
+    }
+
+    /// AWS Query; an error if there is no answer.
+    pub(crate) async fn try_query(
+        &self,
+        service: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(u16, String), String> {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
         let request = Request::builder()
             .method(Method::POST)
             .uri(&self.endpoint)
             .header("authorization", self.authorization(service))
+            .header("x-amz-date", self.signed.as_deref().unwrap_or_default())
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Full::new(Bytes::from(body.finish())))
             .unwrap();
-        let answer = self.client.request(request).await.unwrap();
+        let answer = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8_lossy(&body).into_owned())
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// Runs one task of an image on a colour, with the database's URL as its secret.
+    pub(crate) async fn run_with_database(&self, colour: Colour, image: &ImageDigest) {
+        let definition = json!({
+            "family": format!("shop-test-{SERVICE}"),
+            "containerDefinitions": [{
+                "name": SERVICE,
+                "image": format!("shop/web@{image}"),
+                "secrets": [{ "name": "DATABASE_URL", "valueFrom": "/shop/test/database-url" }],
+            }],
+        });
+        let made = self.ecs("RegisterTaskDefinition", definition).await;
+        let arn = &made["taskDefinition"]["taskDefinitionArn"];
+        let service = format!("shop-test-{SERVICE}-{}", colour.as_str());
+        let update = json!({ "service": service, "taskDefinition": arn, "desiredCount": 1 });
+        self.ecs("UpdateService", update).await;
     }
 
     /// Runs an image on a colour.
@@ -201,6 +255,11 @@ impl Http {
 
     /// Sets the production rule's weights.
     pub(crate) async fn shift(&self, blue: &str, green: &str) -> (u16, String) {
+        self.try_shift(blue, green).await.unwrap()
+    }
+
+    /// Sets the production rule's weights; an error if there is no answer.
+    pub(crate) async fn try_shift(&self, blue: &str, green: &str) -> Result<(u16, String), String> {
         let arn = |group: &str| arn_of(group);
         let form = [
             ("Action", "ModifyRule"),
@@ -211,7 +270,7 @@ impl Http {
             ("Actions.member.1.ForwardConfig.TargetGroups.member.2.TargetGroupArn", &arn("green")),
             ("Actions.member.1.ForwardConfig.TargetGroups.member.2.Weight", green),
         ];
-        self.query("elasticloadbalancing", &form).await
+        self.try_query("elasticloadbalancing", &form).await
     }
 
     pub(crate) async fn get(&self, url: &str) -> Result<(StatusCode, String), String> {

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 use liftlock_postgres::Programs;
-use liftlock_stage::{DatabaseTopology, Stage, Topology, database_url, ensure, status, stop};
+use liftlock_stage::{
+    Colour, DatabaseTopology, Fault, Kind, Scenario, Stage, Topology, add_faults, clear_faults,
+    database_url, ensure, faults, status, stop,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret as _;
 
-use crate::client::{Http, eventually, topology};
+use crate::client::{Http, echo, eventually, topology};
 
 /// PostgreSQL's programs; none, with a note, where they are neither installed nor required.
 fn programs() -> Option<Programs> {
@@ -115,4 +118,47 @@ async fn the_database_url_is_a_secret() {
     let (_, hidden) = http.json("ssm", "GetParameter", asked).await;
     assert!(!hidden.to_string().contains("postgres://"), "not without decryption");
     stop(&directory).await.unwrap();
+}
+
+/// A colour can lose the database while the other keeps it, and everybody can; both come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colour_or_everybody_can_lose_the_database() {
+    let Some(programs) = programs() else { return };
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = temporary.path();
+    let stage = start(directory).await;
+    let http = Http::new(&stage);
+    let image = echo(directory, &[]);
+    for colour in Colour::BOTH {
+        http.run_with_database(colour, &image).await;
+    }
+    let says = async |url: &url::Url, wanted: u16| {
+        let url = format!("{url}database");
+        eventually(&format!("{wanted} from {url}"), async || {
+            http.get(&url).await.is_ok_and(|(status, _)| status == wanted)
+        })
+        .await;
+    };
+    let (blue, green) = (&stage.url, &stage.test_url);
+    says(blue, 200).await;
+    says(green, 200).await;
+
+    let cut = Fault { colour: Some(Colour::Green), ..Fault::new(Kind::DatabaseCut) };
+    let scenario = |fault: Fault| Scenario { seed: 0, faults: vec![fault] };
+    let names = add_faults(directory, &scenario(cut)).await.unwrap();
+    says(green, 503).await;
+    says(blue, 200).await;
+    assert_eq!(sql(&programs, directory, "select 1"), "1", "the database itself is well");
+    assert_eq!(clear_faults(directory, Some(&names[0])).await.unwrap(), names);
+    says(green, 200).await;
+
+    add_faults(directory, &scenario(Fault::new(Kind::DatabaseDown))).await.unwrap();
+    says(blue, 503).await;
+    says(green, 503).await;
+    assert!(!status(directory).await.unwrap().unwrap().database.unwrap().available);
+    assert_eq!(clear_faults(directory, None).await.unwrap().len(), 1);
+    says(blue, 200).await;
+    says(green, 200).await;
+    assert!(faults(directory).await.unwrap().is_empty());
+    stop(directory).await.unwrap();
 }

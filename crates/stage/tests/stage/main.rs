@@ -5,4 +5,6 @@ mod api;
 mod behaviour;
 mod client;
 mod database;
+mod faults;
 mod lifetime;
+mod models;
