@@ -67,8 +67,8 @@ pub(crate) enum Command {
     /// The local environment: PostgreSQL and a rehearsal cloud on this machine.
     #[command(subcommand)]
     Local(Local),
-    /// The rehearsal cloud itself.
-    #[command(subcommand, hide = true)]
+    /// The rehearsal cloud: an AWS endpoint on this machine whose tasks are real processes, with faults on demand.
+    #[command(subcommand)]
     Stage(Stage),
 }
 
@@ -342,10 +342,96 @@ pub(crate) enum Local {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Stage {
+    /// Start it in the background, or find the one that runs, and print what to export. `eval "$(liftlock stage start)"` exports it.
+    Start(StageStart),
+    /// Show services, tasks, weights and faults.
+    Status {
+        #[command(flatten)]
+        which: StageWhere,
+    },
+    /// End it with everything that runs on it; keep its data.
+    Stop {
+        #[command(flatten)]
+        which: StageWhere,
+        /// Delete its data, too: database, images, task definitions, weights.
+        #[arg(long)]
+        reset: bool,
+    },
+    /// What goes wrong on it.
+    #[command(subcommand)]
+    Fault(StageFault),
     /// Serve from a directory until told to stop.
+    #[command(hide = true)]
     Serve {
         /// Where everything is kept.
         #[arg(long)]
         directory: PathBuf,
+        /// The endpoint's port; a free one if left out.
+        #[arg(long)]
+        port: Option<u16>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StageWhere {
+    /// The environment whose services it has.
+    #[arg(long, value_name = "ENVIRONMENT", default_value = "local")]
+    pub env: EnvName,
+    /// A stage of a directory of its own instead, which needs no repository.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "env")]
+    pub directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StageStart {
+    #[command(flatten)]
+    pub which: StageWhere,
+    /// The endpoint's port on 127.0.0.1; the last one or a free one if left out.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// What is to go wrong: a TOML file with `[[fault]]` tables and a `seed`.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// What there is on it: a TOML file with application, environment, services and database.
+    #[arg(long, value_name = "FILE", requires = "directory")]
+    pub topology: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StageFault {
+    /// Add a fault, or all of a scenario file. One of the same name is replaced.
+    Add(StageFaultAdd),
+    /// List the faults, and how many each has hit.
+    List {
+        #[command(flatten)]
+        which: StageWhere,
+    },
+    /// Take faults away; all if none is named.
+    Clear {
+        #[command(flatten)]
+        which: StageWhere,
+        /// Which.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("fault").required(true).args(["kind", "scenario"]))]
+pub(crate) struct StageFaultAdd {
+    #[command(flatten)]
+    pub which: StageWhere,
+    /// What goes wrong: crash, slow-start, memory, image-missing, no-capacity, placement-delay, errors, latency, hang, reset,
+    /// database-cut, database-down, throttle, api-error, api-hang, api-latency, lost-answer, lag or clock-skew.
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Where, how often, when and how, such as `service=backend colour=green share=0.3 for=10s status=503`.
+    #[arg(value_name = "SETTING=VALUE", requires = "kind", conflicts_with = "scenario")]
+    pub settings: Vec<String>,
+    /// The seed of what is random about it.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "scenario")]
+    pub seed: u64,
+    /// A scenario file instead.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
 }

@@ -11,6 +11,7 @@ mod migrate;
 mod promote;
 mod release;
 mod rollout;
+mod stage;
 mod status;
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use liftlock_environment::Environment;
 use liftlock_model::{Actor, EnvName, Exit};
 
-use crate::cli::{Arguments, Command, Stage};
+use crate::cli::{Arguments, Command};
 use crate::console::Console;
 use crate::failure::Failure;
 
@@ -34,9 +35,9 @@ pub(crate) async fn run(arguments: Arguments, console: &Console) -> Exit {
 }
 
 async fn dispatch(arguments: Arguments, console: &Console) -> Result<Exit, Failure> {
-    // The rehearsal cloud knows its own directory, and no repository.
-    if let Command::Stage(Stage::Serve { directory }) = &arguments.command {
-        return crate::stage::serve(directory).await;
+    // The rehearsal cloud may have a directory of its own, and no repository.
+    if let Command::Stage(command) = arguments.command {
+        return stage::run(arguments.root, command, console).await;
     }
     let top = Top::find(arguments.root)?;
     match arguments.command {
@@ -54,7 +55,7 @@ async fn dispatch(arguments: Arguments, console: &Console) -> Result<Exit, Failu
         Command::Environment(command) => environment::run(&top, command, console),
         Command::Doctor => doctor::run(&top, console).await,
         Command::Local(command) => local::run(&top, &command, console).await,
-        Command::Stage(Stage::Serve { .. }) => unreachable!("served above"),
+        Command::Stage(_) => unreachable!("taken above"),
     }
 }
 

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::Failure;
 
 /// Serves the rehearsal cloud until it is told to stop.
-pub(crate) async fn serve(directory: &Path) -> Result<Exit, Failure> {
-    let options = ServeOptions::new(directory);
+pub(crate) async fn serve(directory: &Path, port: Option<u16>) -> Result<Exit, Failure> {
+    let options = ServeOptions { port, ..ServeOptions::new(directory) };
     liftlock_stage::serve(options).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
     Ok(Exit::Done)
 }

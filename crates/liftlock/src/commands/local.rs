@@ -3,7 +3,7 @@
 use liftlock_environment::Environment;
 use liftlock_environment::config::Engine;
 use liftlock_model::Exit;
-use liftlock_stage::Status;
+use liftlock_stage::{FaultState, FaultStatus, Status};
 
 use crate::cli::Local;
 use crate::commands::Top;
@@ -63,7 +63,8 @@ pub(crate) async fn run(top: &Top, command: &Local, console: &Console) -> Result
     Ok(Exit::Done)
 }
 
-fn describe(status: &Status) -> String {
+/// What runs, for people.
+pub(crate) fn describe(status: &Status) -> String {
     let mut lines = vec![
         format!("url        {}", status.url),
         format!("test url   {}", status.test_url),
@@ -88,5 +89,25 @@ fn describe(status: &Status) -> String {
             ));
         }
     }
+    lines.extend(status.faults.iter().map(describe_fault));
     lines.join("\n")
+}
+
+/// A fault, for people.
+pub(crate) fn describe_fault(seen: &FaultStatus) -> String {
+    let said = serde_json::to_value(&seen.fault).unwrap_or_default();
+    let mut settings = String::new();
+    for (key, value) in said.as_object().into_iter().flatten() {
+        if key != "name" && key != "kind" {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            settings.push_str(&format!(" {key}={text}"));
+        }
+    }
+    let state = match seen.state {
+        FaultState::Waiting => "waits",
+        FaultState::On => "on",
+        FaultState::Over => "over",
+    };
+    let name = seen.fault.name.as_deref().unwrap_or("-");
+    format!("fault      {name}: {}{settings} ({state}, {} hit)", seen.fault.kind, seen.hits)
 }
