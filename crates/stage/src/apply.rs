@@ -1,11 +1,10 @@
 //! Making the stage what its topology says, as Terraform would.
 
-use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::api::add_definition;
 use crate::arn::ListenerName;
-use crate::state::{Deployment, Rule, Service};
+use crate::state::{Rule, Service};
 use crate::topology::{Colour, ServiceTopology, Topology};
 use crate::world::{Inner, NotKept};
 
@@ -33,7 +32,7 @@ pub(crate) fn apply(inner: &mut Inner, topology: &Topology) -> Result<(), ApplyE
         let base = base_definition(inner, topology, service);
         for colour in Colour::BOTH {
             let name = topology.coloured(service, colour);
-            inner.state.services.entry(name).or_insert_with(|| new_service(&base));
+            inner.state.services.entry(name).or_insert_with(|| Service::new(&base));
         }
         for listener in ListenerName::BOTH {
             rule(inner, topology, service, listener);
@@ -41,15 +40,6 @@ pub(crate) fn apply(inner: &mut Inner, topology: &Topology) -> Result<(), ApplyE
     }
     remove_others(inner, topology);
     Ok(())
-}
-
-fn new_service(definition: &str) -> Service {
-    Service {
-        desired: 0,
-        created_at: Timestamp::now(),
-        deployments: vec![Deployment::new(definition.to_owned())],
-        events: Vec::new(),
-    }
 }
 
 /// Registers the family `…-base` anew if it would differ. Returns the newest revision's ARN.

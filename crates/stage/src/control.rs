@@ -79,7 +79,7 @@ async fn answer(endpoint: &Endpoint, request: Request<Incoming>) -> Option<Respo
         }
         return Some(own_call(endpoint, &head.method, own, &body).await);
     }
-    api::answer(&endpoint.world, &endpoint.keys.access_key, path, &head.headers, &body).await
+    api::answer(&endpoint.world, &endpoint.keys.access_key, &head, &body).await
 }
 
 async fn own_call(

@@ -22,13 +22,13 @@ pub enum StageError {
         reason: String,
     },
     /// Another process serves this directory.
-    #[error("a stage serves {} already: `liftlock local status` shows it", path.display())]
+    #[error("a stage serves {} already: `liftlock stage status` shows it", path.display())]
     AlreadyRunning {
         /// The stage's directory.
         path: PathBuf,
     },
     /// No stage serves this directory.
-    #[error("no stage serves {}: `liftlock promote --env local` starts one", path.display())]
+    #[error("no stage serves {}: `liftlock stage start` starts one", path.display())]
     NotRunning {
         /// The stage's directory.
         path: PathBuf,
@@ -70,7 +70,7 @@ pub enum StageError {
     Fault(String),
     /// The stage does not answer.
     #[error(
-        "the stage at {endpoint} does not answer: {reason}: see `liftlock local status`, or stop it with `liftlock local stop`"
+        "the stage at {endpoint} does not answer: {reason}: see `liftlock stage status`, or stop it with `liftlock stage stop`"
     )]
     Unreachable {
         /// Where it should be.

@@ -6,6 +6,7 @@ mod arn;
 mod balancer;
 mod control;
 mod database;
+mod deployments;
 mod error;
 mod fault;
 mod guarded;
@@ -20,6 +21,7 @@ mod recorder;
 mod refusal;
 mod relay;
 mod scheduler;
+mod schedules;
 mod serve;
 mod stage;
 mod state;
@@ -37,6 +39,6 @@ pub use stage::{
     Running, Stage, add_faults, apply_topology, clear_faults, database_url, ensure, faults, reset,
     start_only, status, stop, topology,
 };
-pub use status::{ColourStatus, DatabaseStatus, ServiceStatus, Status};
+pub use status::{ColourStatus, DatabaseStatus, ScheduleStatus, ServiceStatus, Status};
 pub use topology::{Colour, DatabaseTopology, ServiceTopology, Topology};
 pub use world::Timing;

@@ -17,6 +17,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) operation: &'a str,
     pub(crate) protocol: &'a str,
     pub(crate) request: &'a [u8],
+    /// The error's code.
+    pub(crate) error: Option<&'a str>,
     pub(crate) status: u16,
     pub(crate) answer: &'a [u8],
 }
@@ -43,6 +45,7 @@ impl Recorder {
             "operation": exchange.operation,
             "protocol": exchange.protocol,
             "request": told(exchange.request),
+            "error": exchange.error,
             "status": exchange.status,
             "answer": told(exchange.answer),
         });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::deployments::Configuration;
 use crate::fault::Subject;
 use crate::launch;
 use crate::state::{Deployment, RolloutState, random_id};
@@ -30,6 +31,7 @@ pub(crate) fn breaker_threshold(desired: u32) -> u32 {
 #[derive(Debug, Clone)]
 struct View {
     desired: u32,
+    configuration: Configuration,
     failed: bool,
     /// The newest deployment's tasks: id and whether healthy. Those that are on their way out are left out.
     new: Vec<(String, bool)>,
@@ -44,20 +46,25 @@ struct Moves {
     stop: Vec<String>,
 }
 
-/// Decides. At least as many tasks as desired stay healthy, and at most twice as many run (`minimumHealthyPercent` 100,
-/// `maximumPercent` 200).
+/// Decides. At least `minimum` percent of the desired tasks stay healthy, rounded up, and at most `maximum` percent run,
+/// rounded down.
 fn decide(view: &View) -> Moves {
     let (desired, new) = (view.desired as usize, view.new.len());
+    let (minimum, maximum) =
+        (view.configuration.minimum as usize, view.configuration.maximum as usize);
+    let (least, most) = ((desired * minimum).div_ceil(100), desired * maximum / 100);
     let healthy = view.new.iter().filter(|(_, healthy)| *healthy).count();
     let mut moves = Moves::default();
     if new < desired && !view.failed {
-        moves.start = u32::try_from(desired - new).unwrap_or(u32::MAX);
+        let room = most.max(desired).saturating_sub(new + view.old.len());
+        let room = if maximum >= 200 { desired } else { room };
+        moves.start = u32::try_from((desired - new).min(room)).unwrap_or(u32::MAX);
     }
     // Those that are not healthy go first.
     let mut surplus: Vec<&(String, bool)> = view.new.iter().collect();
     surplus.sort_by_key(|(_, healthy)| *healthy);
     moves.stop.extend(surplus.iter().take(new.saturating_sub(desired)).map(|(id, _)| id.clone()));
-    let still_needed = desired.saturating_sub(healthy);
+    let still_needed = least.saturating_sub(healthy).min(desired.saturating_sub(healthy));
     moves.stop.extend(view.old.iter().skip(still_needed).cloned());
     moves
 }
@@ -123,6 +130,7 @@ fn view(inner: &Inner, name: &str) -> Option<View> {
     let primary = service.primary();
     let mut view = View {
         desired: service.desired,
+        configuration: service.configuration,
         failed: primary.rollout == RolloutState::Failed,
         new: Vec::new(),
         old: Vec::new(),
@@ -237,14 +245,11 @@ fn settle(inner: &mut Inner, name: &str, view: &View) -> bool {
         .collect();
     let healthy = view.new.iter().filter(|(_, healthy)| *healthy).count();
     let Some(service) = inner.state.services.get_mut(name) else { return false };
-    let before = service.deployments.len();
     let primary = service.primary().id.clone();
-    service.deployments.retain(|d| d.id == primary || live.contains(&d.id));
-    let mut turned = service.deployments.len() != before;
+    let mut turned = service.put_away(|id| live.iter().any(|live| live == id));
     let steady = healthy == service.desired as usize && live.len() == healthy;
     if steady && service.primary().rollout == RolloutState::InProgress {
-        let reason = format!("ECS deployment {primary} completed.");
-        service.primary_mut().turn(RolloutState::Completed, reason);
+        service.complete();
         service.event(format!("(service {name}) (deployment {primary}) deployment completed."));
         service.event(format!("(service {name}) has reached a steady state."));
         turned = true;
@@ -259,21 +264,18 @@ pub(crate) fn task_failed(inner: &mut Inner, name: &str, deployment: &str, back_
     let Some(found) = service.deployments.iter_mut().find(|d| d.id == deployment) else { return };
     found.failed_tasks += 1;
     let count = found.failed_tasks;
-    let tripped = found.rollout == RolloutState::InProgress && count >= breaker_threshold(desired);
-    if tripped {
-        trip(found);
+    let in_progress = found.rollout == RolloutState::InProgress;
+    let Configuration { breaker, roll_back, .. } = service.configuration;
+    if breaker && in_progress && count >= breaker_threshold(desired) {
         let message = format!(
             "(service {name}) (deployment {deployment}) deployment failed: tasks failed to start."
         );
         service.event(message);
+        let reason = "ECS deployment circuit breaker: tasks failed to start.";
+        service.give_up(deployment, reason, roll_back);
     }
     let pause = back_off.saturating_mul(1 << count.saturating_sub(1).min(16)).min(LONGEST_BACK_OFF);
     inner.not_before.insert(deployment.to_owned(), Instant::now() + pause);
-}
-
-fn trip(deployment: &mut Deployment) {
-    let reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
-    deployment.turn(RolloutState::Failed, reason);
 }
 
 /// Forgets the oldest of the stopped tasks.
@@ -301,6 +303,7 @@ mod tests {
     fn view(desired: u32, new: &[(&str, bool)], old: &[&str]) -> View {
         View {
             desired,
+            configuration: Configuration::default(),
             failed: false,
             new: new.iter().map(|(id, healthy)| ((*id).to_owned(), *healthy)).collect(),
             old: old.iter().map(|id| (*id).to_owned()).collect(),

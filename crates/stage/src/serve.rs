@@ -21,6 +21,7 @@ use crate::fault;
 use crate::home::{Home, Record};
 use crate::recorder::Recorder;
 use crate::scheduler;
+use crate::schedules;
 use crate::state::{SnapshotStatus, State};
 use crate::task::tracing_line;
 use crate::world::{TaskStatus, Timing, World};
@@ -101,6 +102,7 @@ impl Host {
         loops.spawn(balancer::serve(world.clone(), production, ListenerName::Production));
         loops.spawn(balancer::serve(world.clone(), test, ListenerName::Test));
         loops.spawn(scheduler::run(world.clone()));
+        loops.spawn(schedules::run(world.clone()));
         loops.spawn(fault::meddle(world.clone()));
         let api = Endpoint { world: world.clone(), record: record.clone(), keys };
         loops.spawn(control::serve(api, endpoint));

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::arn::ListenerName;
+use crate::deployments::{Configuration, Undo};
+use crate::schedules::Schedule;
 use crate::topology::Topology;
 
 /// How many events of a service are kept, as in ECS.
@@ -30,6 +32,9 @@ pub(crate) struct State {
     /// By name.
     #[serde(default)]
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    /// By name.
+    #[serde(default)]
+    pub(crate) schedules: BTreeMap<String, Schedule>,
     /// By name.
     #[serde(default)]
     pub(crate) parameters: BTreeMap<String, Parameter>,
@@ -65,9 +70,30 @@ pub(crate) struct Service {
     pub(crate) deployments: Vec<Deployment>,
     /// The newest first.
     pub(crate) events: Vec<Event>,
+    #[serde(default)]
+    pub(crate) configuration: Configuration,
+    /// Deployments whose tasks are gone, the newest first.
+    #[serde(default)]
+    pub(crate) past: Vec<Deployment>,
+    /// The task definition of the last deployment that was completed.
+    #[serde(default)]
+    pub(crate) last_good: Option<String>,
 }
 
 impl Service {
+    /// A service without tasks.
+    pub(crate) fn new(definition: &str) -> Self {
+        Self {
+            desired: 0,
+            created_at: Timestamp::now(),
+            deployments: vec![Deployment::new(definition.to_owned())],
+            events: Vec::new(),
+            configuration: Configuration::default(),
+            past: Vec::new(),
+            last_good: None,
+        }
+    }
+
     pub(crate) fn primary(&self) -> &Deployment {
         self.deployments.first().expect("a service is made with a deployment and keeps its newest")
     }
@@ -104,6 +130,20 @@ pub(crate) struct Deployment {
     pub(crate) reason: String,
     /// Tasks that failed since one was healthy.
     pub(crate) failed_tasks: u32,
+    #[serde(default)]
+    pub(crate) finished_at: Option<Timestamp>,
+    /// The task definitions that it replaces.
+    #[serde(default)]
+    pub(crate) sources: Vec<String>,
+    /// How it is taken back, if it is.
+    #[serde(default)]
+    pub(crate) undo: Option<Undo>,
+    /// The deployment that this one takes back just now.
+    #[serde(default)]
+    pub(crate) undoes: Option<String>,
+    /// Whether nobody asked for it: it was made to take another one back.
+    #[serde(default)]
+    pub(crate) made_to_undo: bool,
 }
 
 impl Deployment {
@@ -111,7 +151,20 @@ impl Deployment {
         let (id, now) = (format!("ecs-svc/{}", random_digits(19)), Timestamp::now());
         let reason = format!("ECS deployment {id} in progress.");
         let rollout = RolloutState::InProgress;
-        Self { id, definition, created_at: now, updated_at: now, rollout, reason, failed_tasks: 0 }
+        Self {
+            id,
+            definition,
+            created_at: now,
+            updated_at: now,
+            rollout,
+            reason,
+            failed_tasks: 0,
+            finished_at: None,
+            sources: Vec::new(),
+            undo: None,
+            undoes: None,
+            made_to_undo: false,
+        }
     }
 
     pub(crate) fn turn(&mut self, rollout: RolloutState, reason: String) {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::arn::ListenerName;
 use crate::fault::FaultStatus;
 use crate::home::Record;
+use crate::schedules::Schedule;
 use crate::topology::{Colour, ServiceTopology, Topology};
 use crate::world::{Health, Inner, TaskStatus};
 
@@ -26,6 +28,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The database, if there is one.
     pub database: Option<DatabaseStatus>,
+    /// The schedules of EventBridge.
+    pub schedules: Vec<ScheduleStatus>,
     /// The faults.
     pub faults: Vec<FaultStatus>,
     /// How often each AWS operation was called since the stage started, such as `ecs:UpdateService`.
@@ -60,6 +64,21 @@ pub struct ColourStatus {
     pub version: Option<String>,
 }
 
+/// A schedule of EventBridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleStatus {
+    /// Its name.
+    pub name: String,
+    /// When it fires, such as `at(2026-11-21T13:00:00)`.
+    pub expression: String,
+    /// Whether it will.
+    pub enabled: bool,
+    /// When it fired last.
+    pub fired_at: Option<Timestamp>,
+    /// What came of it.
+    pub outcome: Option<String>,
+}
+
 /// The database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseStatus {
@@ -88,8 +107,19 @@ pub(crate) fn status(inner: &Inner, record: &Record) -> Status {
         test_url: record.test_url.clone(),
         services: services.unwrap_or_default(),
         database,
+        schedules: inner.state.schedules.iter().map(schedule_status).collect(),
         faults: inner.faults.list(),
         calls: inner.calls.clone(),
+    }
+}
+
+fn schedule_status((name, schedule): (&String, &Schedule)) -> ScheduleStatus {
+    ScheduleStatus {
+        name: name.clone(),
+        expression: schedule.body["ScheduleExpression"].as_str().unwrap_or_default().to_owned(),
+        enabled: schedule.enabled,
+        fired_at: schedule.fired_at,
+        outcome: schedule.outcome.clone(),
     }
 }
 

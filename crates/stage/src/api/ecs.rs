@@ -4,10 +4,11 @@ use serde_json::{Value as Json, json};
 
 use super::At;
 use super::ecs_definitions as definitions;
+use super::ecs_deployments as deployments;
 use super::ecs_describe as describe;
 use super::input::{flag, list, number, page, size, text, texts};
 use crate::refusal::Refusal;
-use crate::state::Deployment;
+use crate::scheduler;
 use crate::topology::Topology;
 use crate::world::{Inner, TaskStatus, World};
 
@@ -20,6 +21,11 @@ pub(super) fn perform(world: &At<'_>, operation: &str, input: &Json) -> Result<J
         "DescribeServices" => describe_services(&world.view(), input),
         "ListServices" => list_services(&world.view(), input),
         "UpdateService" => update_service(world, input),
+        "ListServiceDeployments" => deployments::list(&world.view(), input),
+        "DescribeServiceDeployments" => deployments::describe(&world.view(), input),
+        "DescribeServiceRevisions" => deployments::describe_revisions(&world.view(), input),
+        "StopServiceDeployment" => deployments::stop(world, input),
+        "StopTask" => stop_task(world, input),
         "ListTasks" => list_tasks(&world.view(), input),
         "DescribeTasks" => describe_tasks(&world.view(), input),
         "RegisterTaskDefinition" => definitions::register(world, input),
@@ -35,12 +41,12 @@ pub(super) fn invalid(message: impl Into<String>) -> Refusal {
 }
 
 /// The last part of a name that may be an ARN.
-fn short(name: &str) -> &str {
+pub(super) fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
 /// The topology, if the call means its cluster.
-fn cluster<'a>(inner: &'a Inner, input: &Json) -> Result<&'a Topology, Refusal> {
+pub(super) fn cluster<'a>(inner: &'a Inner, input: &Json) -> Result<&'a Topology, Refusal> {
     let name = text(input, "cluster").unwrap_or("default");
     inner
         .topology()
@@ -82,11 +88,11 @@ fn describe_services(inner: &Inner, input: &Json) -> Result<Json, Refusal> {
     Ok(json!({ "services": found, "failures": failures }))
 }
 
-fn bad_token() -> Refusal {
+pub(super) fn bad_token() -> Refusal {
     invalid("Invalid token")
 }
 
-fn with_next(mut answer: Json, next: Option<String>) -> Json {
+pub(super) fn with_next(mut answer: Json, next: Option<String>) -> Json {
     if let Some(next) = next {
         answer["nextToken"] = next.into();
     }
@@ -101,7 +107,7 @@ fn list_services(inner: &Inner, input: &Json) -> Result<Json, Refusal> {
     Ok(with_next(json!({ "serviceArns": arns }), next))
 }
 
-fn service_not_found() -> Refusal {
+pub(super) fn service_not_found() -> Refusal {
     Refusal::new("ServiceNotFoundException", "Service not found.")
 }
 
@@ -128,13 +134,14 @@ fn update_service(world: &World, input: &Json) -> Result<Json, Refusal> {
         };
         let forced = flag(input, "forceNewDeployment");
         let service = inner.state.services.get_mut(&name).ok_or_else(service_not_found)?;
+        service.configuration = deployments::configuration(input, service.configuration)?;
         if let Some(desired) = desired {
             service.desired = desired;
         }
         let current = service.primary().definition.clone();
         let next = definition.unwrap_or_else(|| current.clone());
         if forced || next != current {
-            service.deployments.insert(0, Deployment::new(next));
+            service.deploy(next);
         }
         let topology = cluster(inner, input)?;
         let described = describe::service(inner, topology, &name);
@@ -168,6 +175,18 @@ fn list_tasks(inner: &Inner, input: &Json) -> Result<Json, Refusal> {
     let size = size(input, "maxResults", 100);
     let (arns, next) = page(all, text(input, "nextToken"), size, bad_token)?;
     Ok(with_next(json!({ "taskArns": arns }), next))
+}
+
+fn stop_task(world: &World, input: &Json) -> Result<Json, Refusal> {
+    let wanted = text(input, "task").ok_or_else(|| invalid("Task identifier is empty."))?;
+    let id = short(wanted);
+    let inner = world.look();
+    let topology = cluster(&inner, input)?;
+    let missing = || invalid("The referenced task was not found.");
+    let task = inner.tasks.get(id).ok_or_else(missing)?;
+    let reason = text(input, "reason").unwrap_or("Task stopped by user").to_owned();
+    scheduler::ask_to_stop(&inner, id, "UserInitiated", reason, true);
+    Ok(json!({ "task": describe::task(&inner, topology, id, task) }))
 }
 
 fn describe_tasks(inner: &Inner, input: &Json) -> Result<Json, Refusal> {

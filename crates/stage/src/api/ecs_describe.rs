@@ -59,12 +59,7 @@ pub(super) fn service(inner: &Inner, topology: &Topology, name: &str) -> Option<
         "platformVersion": "1.4.0",
         "schedulingStrategy": "REPLICA",
         "deploymentController": { "type": "ECS" },
-        "deploymentConfiguration": {
-            "deploymentCircuitBreaker": { "enable": true, "rollback": false },
-            "maximumPercent": 200,
-            "minimumHealthyPercent": 100,
-            "strategy": "ROLLING",
-        },
+        "deploymentConfiguration": super::ecs_deployments::told(service.configuration),
         "loadBalancers": [{
             "targetGroupArn": topology.group_arn(name),
             "containerName": of.name,
@@ -149,7 +144,7 @@ pub(super) fn task(inner: &Inner, topology: &Topology, id: &str, task: &Task) ->
 }
 
 /// AWS leaves out what is not known.
-fn set(of: &mut Json, name: &str, value: Option<impl Into<Json>>) {
+pub(super) fn set(of: &mut Json, name: &str, value: Option<impl Into<Json>>) {
     if let Some(value) = value {
         of[name] = value.into();
     }

@@ -4,8 +4,10 @@ mod clock;
 mod cloudwatch;
 mod ecs;
 mod ecs_definitions;
+mod ecs_deployments;
 mod ecs_describe;
 mod elb;
+mod eventbridge;
 mod input;
 mod rds;
 mod ssm;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value as Json, json};
@@ -39,6 +42,8 @@ enum Protocol {
     Query,
     /// Smithy RPC v2 with CBOR.
     Cbor,
+    /// REST with JSON.
+    Rest,
 }
 
 impl Protocol {
@@ -47,6 +52,7 @@ impl Protocol {
             Self::Json => "json",
             Self::Query => "query",
             Self::Cbor => "cbor",
+            Self::Rest => "rest",
         }
     }
 }
@@ -89,15 +95,18 @@ impl Deref for At<'_> {
 pub(crate) async fn answer(
     world: &Arc<World>,
     access_key: &str,
-    path: &str,
-    headers: &HeaderMap,
+    head: &Parts,
     body: &Bytes,
 ) -> Option<Response<Body>> {
-    let protocol = protocol(headers);
+    let headers = &head.headers;
     let scope = scope(headers);
+    let protocol = protocol(headers, scope.as_ref());
     let service = scope.as_ref().map(|scope| scope.service.clone()).unwrap_or_default();
-    let call = read(protocol, &service, path, headers, body);
+    let call = read(protocol, &service, head, body);
     let operation = call.as_ref().map(|call| call.operation.clone()).unwrap_or_default();
+    // Parts of a REST call stand in its path.
+    let whole = call.as_ref().ok().filter(|_| protocol == Protocol::Rest);
+    let whole = whole.map(|call| call.input.to_string());
     let fate = {
         let mut inner = world.look();
         *inner.calls.entry(format!("{service}:{operation}")).or_default() += 1;
@@ -122,13 +131,15 @@ pub(crate) async fn answer(
         _ if let Some(refusal) = refused(protocol, &fate) => Err(refusal),
         (_, Ok(call)) => perform(&At { world, lag: fate.lag }, &call),
     };
+    let error = result.as_ref().err().map(|refusal| refusal.code.clone());
     let answer = write(protocol, &service, &operation, result, skew);
     if let Some(recorder) = &world.recorder {
         recorder.write(&Exchange {
             service: &service,
             operation: &operation,
             protocol: protocol.as_str(),
-            request: body,
+            request: whole.as_ref().map_or(body, |whole| whole.as_bytes()),
+            error: error.as_deref(),
             status: answer.status().as_u16(),
             answer: answer.body(),
         });
@@ -155,6 +166,7 @@ fn refused(protocol: Protocol, fate: &CallFate) -> Option<Refusal> {
     let (code, status) = fate.error.clone()?;
     let own = match protocol {
         Protocol::Json => "ServerException",
+        Protocol::Rest => "InternalServerException",
         Protocol::Query | Protocol::Cbor => "InternalFailure",
     };
     let message = "A fault of the stage: the service failed, and did nothing.";
@@ -180,12 +192,15 @@ fn not_known(protocol: Protocol) -> Refusal {
     let message = "The security token included in the request is invalid.";
     match protocol {
         Protocol::Json => Refusal::new("UnrecognizedClientException", message),
+        Protocol::Rest => Refusal::new("UnrecognizedClientException", message).with_status(403),
         _ => Refusal::new("InvalidClientTokenId", message).with_status(403),
     }
 }
 
-fn protocol(headers: &HeaderMap) -> Protocol {
-    if headers.get("smithy-protocol").is_some_and(|name| name == "rpc-v2-cbor") {
+fn protocol(headers: &HeaderMap, scope: Option<&Scope>) -> Protocol {
+    if scope.is_some_and(|scope| scope.service == "scheduler") {
+        Protocol::Rest
+    } else if headers.get("smithy-protocol").is_some_and(|name| name == "rpc-v2-cbor") {
         Protocol::Cbor
     } else if headers.contains_key("x-amz-target") {
         Protocol::Json
@@ -194,13 +209,8 @@ fn protocol(headers: &HeaderMap) -> Protocol {
     }
 }
 
-fn read(
-    protocol: Protocol,
-    service: &str,
-    path: &str,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Result<Call, Refusal> {
+fn read(protocol: Protocol, service: &str, head: &Parts, body: &Bytes) -> Result<Call, Refusal> {
+    let (path, headers) = (head.uri.path(), &head.headers);
     let malformed = || Refusal::new("SerializationException", "the request cannot be read");
     let (operation, input) = match protocol {
         Protocol::Cbor => {
@@ -213,6 +223,14 @@ fn read(
                 target.and_then(|target| target.rsplit_once('.')).map_or("", |(_, n)| n);
             let text: &[u8] = if body.is_empty() { b"{}" } else { body };
             (operation.to_owned(), serde_json::from_slice(text).map_err(|_| malformed())?)
+        }
+        Protocol::Rest => {
+            let (operation, name) = eventbridge::operation(&head.method, path);
+            let text: &[u8] = if body.is_empty() { b"{}" } else { body };
+            let mut input: Json = serde_json::from_slice(text).map_err(|_| malformed())?;
+            let query = head.uri.query().unwrap_or_default();
+            eventbridge::complete(&mut input, name, query);
+            (operation.to_owned(), input)
         }
         Protocol::Query => {
             let input = tree::from_query(body);
@@ -232,8 +250,70 @@ fn perform(world: &At<'_>, call: &Call) -> Result<Answer, Refusal> {
         }
         ("rds", Protocol::Query) => rds::perform(world, operation, input).map(Answer::Tree),
         ("monitoring", _) => cloudwatch::perform(world, operation, input).map(Answer::Tree),
+        ("scheduler", Protocol::Rest) => {
+            eventbridge::perform(world, operation, input).map(Answer::Json)
+        }
         ("sts", Protocol::Query) => sts::perform(world, operation).map(Answer::Tree),
         (service, _) => Err(unknown(&format!("{service}:{operation}"), call.protocol)),
+    }
+}
+
+/// The service and operation of a schedule's universal target, `arn:aws:scheduler:::aws-sdk:<service>:<operation>`.
+fn schedule_target(target: &Json) -> Result<(&'static str, Protocol, String), String> {
+    let arn = target["Arn"].as_str().unwrap_or_default();
+    let strange = || {
+        format!(
+            "{arn} is not a valid target: the stage has aws-sdk:elasticloadbalancingv2, ecs, rds and ssm."
+        )
+    };
+    let (service, operation) = arn
+        .strip_prefix("arn:aws:scheduler:::aws-sdk:")
+        .and_then(|rest| rest.split_once(':'))
+        .ok_or_else(strange)?;
+    let (service, protocol) = match service {
+        "elasticloadbalancingv2" => ("elasticloadbalancing", Protocol::Query),
+        "ecs" => ("ecs", Protocol::Json),
+        "rds" => ("rds", Protocol::Query),
+        "ssm" => ("ssm", Protocol::Json),
+        _ => return Err(strange()),
+    };
+    let input = target["Input"].as_str().unwrap_or("{}");
+    if serde_json::from_str::<Json>(input).is_err() {
+        return Err("The Input of the target is not valid JSON.".to_owned());
+    }
+    let mut letters = operation.chars();
+    let first = letters.next().ok_or_else(strange)?;
+    Ok((service, protocol, first.to_uppercase().chain(letters).collect()))
+}
+
+/// Does what a schedule says. Returns the operation; the error says why it was not done.
+pub(crate) fn call_of_schedule(world: &Arc<World>, target: &Json) -> Result<String, String> {
+    let (service, protocol, operation) = schedule_target(target)?;
+    let input = target["Input"].as_str().unwrap_or("{}");
+    let mut input: Json = serde_json::from_str(input).map_err(|error| error.to_string())?;
+    if service == "ecs" {
+        input = in_small_letters(input);
+    }
+    let named = format!("{service}:{operation}");
+    *world.look().calls.entry(named.clone()).or_default() += 1;
+    let call = Call { service: service.to_owned(), protocol, operation, input };
+    let done = perform(&At { world, lag: Duration::ZERO }, &call);
+    done.map(|_| named.clone()).map_err(|refusal| format!("{named} was refused: {refusal}"))
+}
+
+/// Schedules write members as `DesiredCount`, ECS itself as `desiredCount`.
+fn in_small_letters(value: Json) -> Json {
+    match value {
+        Json::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| {
+                let mut letters = name.chars();
+                let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+                (first.into_iter().chain(letters).collect::<String>(), in_small_letters(value))
+            })
+            .collect(),
+        Json::Array(all) => all.into_iter().map(in_small_letters).collect(),
+        other => other,
     }
 }
 
@@ -261,6 +341,16 @@ fn write(
     let status = result.as_ref().err().map_or(200, |refusal| refusal.status);
     let code = result.as_ref().err().map(|refusal| refusal.code.clone());
     let (kind, body) = match (protocol, result) {
+        (Protocol::Rest, Ok(Answer::Json(json))) => {
+            ("application/json", json.to_string().into_bytes())
+        }
+        (Protocol::Rest, Ok(Answer::Tree(tree))) => {
+            ("application/json", tree.to_json().to_string().into_bytes())
+        }
+        (Protocol::Rest, Err(refusal)) => {
+            let body = json!({ "Message": refusal.message });
+            ("application/json", body.to_string().into_bytes())
+        }
         (Protocol::Json, Ok(Answer::Json(json))) => {
             ("application/x-amz-json-1.1", json.to_string().into_bytes())
         }
@@ -292,6 +382,11 @@ fn write(
         headers.insert("x-amzn-requestid", id);
     }
     clock::tell(headers, skew);
+    if let (Some(code), Protocol::Rest) = (&code, protocol)
+        && let Ok(code) = HeaderValue::try_from(&**code)
+    {
+        headers.insert("x-amzn-errortype", code);
+    }
     if protocol == Protocol::Cbor {
         headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
     }

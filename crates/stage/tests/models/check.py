@@ -102,7 +102,8 @@ class Check:
             self.scalar(shape, value, path)
 
     def structure(self, shape, value, path):
-        members = {m.get("locationName", n): m["shape"] for n, m in shape["members"].items()}
+        # Those in a path or a query string are written down under their own names.
+        members = {n if "location" in m else m.get("locationName", n): m["shape"] for n, m in shape["members"].items()}
         for missing in set(shape.get("required", [])) - set(value):
             self.say(path, f"{missing} is missing")
         for key, item in value.items():
@@ -204,6 +205,8 @@ def tag(element):
 
 
 def error_code(call):
+    if call["protocol"] == "rest":
+        return call["error"]
     if call["protocol"] == "query":
         root = ElementTree.fromstring(call["answer"])
         return next((e.text for e in root.iter() if tag(e) == "Code"), None)

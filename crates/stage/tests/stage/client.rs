@@ -181,6 +181,21 @@ impl Http {
         answer
     }
 
+    /// REST with JSON, of EventBridge Scheduler.
+    pub(crate) async fn rest(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.endpoint))
+            .header("authorization", self.authorization("scheduler"))
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        let answer = self.client.request(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
     /// AWS Query.
     pub(crate) async fn query(&self, service: &str, form: &[(&str, &str)]) -> (u16, String) {
         self.try_query(service, form).await.unwrap()

@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod aws_client;
 mod behaviour;
 mod client;
 mod database;
+mod deployments;
 mod faults;
 mod lifetime;
 mod models;
+mod schedules;
