@@ -12,5 +12,6 @@ mod kill;
 mod load;
 mod local;
 mod project;
+mod rehearsal;
 mod twice;
 mod way_back;

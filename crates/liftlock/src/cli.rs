@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -357,6 +358,8 @@ pub(crate) enum Stage {
         #[arg(long)]
         reset: bool,
     },
+    /// Make an image of a program, and print its digest: what a task definition's `REPOSITORY@sha256:…` names.
+    Image(StageImage),
     /// What goes wrong on it.
     #[command(subcommand)]
     Fault(StageFault),
@@ -395,6 +398,23 @@ pub(crate) struct StageStart {
     /// What there is on it: a TOML file with application, environment, services and database.
     #[arg(long, value_name = "FILE", requires = "directory")]
     pub topology: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StageImage {
+    #[command(flatten)]
+    pub which: StageWhere,
+    /// An environment variable of the image; once for each. `PORT` comes from the stage.
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// The program and its arguments.
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    pub command: Vec<OsString>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]

@@ -89,6 +89,14 @@ pub(crate) fn describe(status: &Status) -> String {
             ));
         }
     }
+    for schedule in &status.schedules {
+        let state = match (&schedule.outcome, schedule.enabled) {
+            (Some(outcome), _) => outcome.as_str(),
+            (None, true) => "waits",
+            (None, false) => "disabled",
+        };
+        lines.push(format!("schedule   {} {} ({state})", schedule.name, schedule.expression));
+    }
     lines.extend(status.faults.iter().map(describe_fault));
     lines.join("\n")
 }

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::local::{describe, describe_fault};
-use crate::cli::{Stage, StageFault, StageFaultAdd, StageStart, StageWhere};
+use crate::cli::{Stage, StageFault, StageFaultAdd, StageImage, StageStart, StageWhere};
 use crate::commands::Top;
 use crate::connect;
 use crate::console::Console;
@@ -27,6 +27,7 @@ pub(crate) async fn run(
         Stage::Start(ask) => start(root, &ask, console).await,
         Stage::Status { which } => status(&find(root, &which)?, console).await,
         Stage::Stop { which, reset } => stop(&find(root, &which)?, reset, console).await,
+        Stage::Image(ask) => image(root, &ask, console),
         Stage::Fault(command) => fault(root, command, console).await,
     }
 }
@@ -171,6 +172,20 @@ async fn stop(place: &Place, reset: bool, console: &Console) -> Result<Exit, Fai
         let data = if reset { "its data is deleted" } else { "its data is kept" };
         format!("{end}; {data}")
     });
+    Ok(Exit::Done)
+}
+
+fn image(root: Option<PathBuf>, ask: &StageImage, console: &Console) -> Result<Exit, Failure> {
+    let place = find(root, &ask.which)?;
+    let mut words = ask.command.iter();
+    let program = PathBuf::from(words.next().cloned().unwrap_or_default());
+    let arguments: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let variables = ask.variables.iter().cloned().collect();
+    std::fs::create_dir_all(&place.directory)
+        .map_err(|error| Failure::usage(format!("{}: {error}", place.directory.display())))?;
+    let digest = liftlock_stage::build_image(&place.directory, &program, &arguments, &variables)
+        .map_err(|error| Failure::of(Exit::Usage, &error))?;
+    console.result("image", &json!({ "digest": digest.as_str() }), || digest.to_string());
     Ok(Exit::Done)
 }
 
