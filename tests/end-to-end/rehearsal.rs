@@ -1,7 +1,8 @@
 //! `liftlock stage`: the rehearsal cloud in anybody's hands, without a repository.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -52,7 +53,8 @@ impl Desk {
 
     fn json(&self, command: &str) -> Value {
         let said = self.run(&format!("{command} --output json"));
-        let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        let (out, err) =
+            (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         assert!(said.status.success(), "{command}: {out}{err}");
         serde_json::from_str(out.lines().last().unwrap()).unwrap()
     }
@@ -71,8 +73,19 @@ impl Drop for Desk {
     }
 }
 
+/// One that has ended and was not waited for by anybody has no command line any more.
 fn is_alive(pid: &Value) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+    let line = std::fs::read(format!("/proc/{pid}/cmdline"));
+    line.is_ok_and(|line| !line.is_empty())
+}
+
+/// Its lock is free a moment before the process is gone.
+fn ends(pid: &Value) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while is_alive(pid) {
+        assert!(Instant::now() < deadline, "process {pid} does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Started with a topology and a scenario, watched, spoiled, mended and stopped, by text and by JSON.
@@ -87,13 +100,19 @@ fn a_stage_is_started_spoiled_and_stopped_from_a_shell() {
 
     let started = desk.json("start --topology topology.toml --scenario day.toml");
     let (export, stage) = (&started["export"], &started["stage"]);
-    assert!(export["AWS_ENDPOINT_URL"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{export}");
+    assert!(
+        export["AWS_ENDPOINT_URL"].as_str().unwrap().starts_with("http://127.0.0.1:"),
+        "{export}"
+    );
     assert_eq!(stage["services"][0]["name"], "web");
     assert_eq!(stage["faults"][0]["fault"]["name"], "busy");
 
     // A shell that evaluates what it prints is at the stage.
     let text = desk.run("start");
-    let script = format!("{}\necho \"$AWS_ENDPOINT_URL $AWS_REGION\"", String::from_utf8_lossy(&text.stdout));
+    let script = format!(
+        "{}\necho \"$AWS_ENDPOINT_URL $AWS_REGION\"",
+        String::from_utf8_lossy(&text.stdout)
+    );
     let shell = Command::new("sh").args(["-c", &script]).output().unwrap();
     let said = String::from_utf8_lossy(&shell.stdout).trim().to_owned();
     assert_eq!(said, format!("{} eu-central-1", export["AWS_ENDPOINT_URL"].as_str().unwrap()));
@@ -110,7 +129,7 @@ fn a_stage_is_started_spoiled_and_stopped_from_a_shell() {
     let pid = stage["pid"].clone();
     assert!(is_alive(&pid));
     assert_eq!(desk.json("stop")["stopped"], true);
-    assert!(!is_alive(&pid));
+    ends(&pid);
     assert_eq!(desk.json("stop --reset")["stopped"], false);
     assert!(!desk.path("cloud").exists());
 }
@@ -120,7 +139,10 @@ fn a_stage_is_started_spoiled_and_stopped_from_a_shell() {
 fn what_makes_no_sense_is_refused() {
     let desk = Desk(tempfile::tempdir().unwrap());
     std::fs::write(desk.path("bad.toml"), "[[fault]]\nkind = \"crash\"\nstatus = 500\n").unwrap();
-    desk.refused("start --scenario bad.toml", "bad.toml:1: a fault of kind crash takes no `status`");
+    desk.refused(
+        "start --scenario bad.toml",
+        "bad.toml:1: a fault of kind crash takes no `status`",
+    );
     desk.refused("start --scenario none.toml", "none.toml");
     desk.refused("fault add errors share=0.5", "stage start");
     assert!(!desk.path("cloud").exists(), "nothing was started");
@@ -133,7 +155,14 @@ fn what_makes_no_sense_is_refused() {
     let taken = desk.json("status")["endpoint"].as_str().unwrap().to_owned();
     let port = taken.trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
     let mut liftlock = Command::new(env!("CARGO_BIN_EXE_liftlock-under-test"));
-    let second = liftlock.current_dir(other.path()).args(["stage", "start", "--directory", "b", "--port", &port]);
+    let second = liftlock.current_dir(other.path()).args([
+        "stage",
+        "start",
+        "--directory",
+        "b",
+        "--port",
+        &port,
+    ]);
     let second = second.output().unwrap();
     let text = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(second.status.code() == Some(2) && text.contains(&format!("port {port}")), "{text}");
