@@ -14,7 +14,6 @@ mod health;
 mod home;
 mod image;
 mod launch;
-mod memory;
 mod metrics;
 mod pattern;
 mod recorder;
@@ -29,6 +28,7 @@ mod status;
 mod task;
 mod topology;
 mod tree;
+mod usage;
 mod world;
 
 pub use error::StageError;

@@ -8,6 +8,11 @@ const KEPT: i64 = 3 * 3600;
 const CLASS: f64 = 1.04;
 const SMALLEST: f64 = 0.0001;
 
+/// What `PutMetricData` and the stage itself put, by namespace, name and dimensions in the order of their names.
+pub(crate) fn key(namespace: &str, name: &str, dimensions: &[(String, String)]) -> String {
+    format!("{namespace}\n{name}\n{dimensions:?}")
+}
+
 /// Counts by target group and second.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {

@@ -24,6 +24,7 @@ use crate::scheduler;
 use crate::schedules;
 use crate::state::{SnapshotStatus, State};
 use crate::task::tracing_line;
+use crate::usage;
 use crate::world::{TaskStatus, Timing, World};
 
 /// How long tasks may take to end when the stage ends; the stage's own end kills what is left.
@@ -102,6 +103,7 @@ impl Host {
         loops.spawn(balancer::serve(world.clone(), production, ListenerName::Production));
         loops.spawn(balancer::serve(world.clone(), test, ListenerName::Test));
         loops.spawn(scheduler::run(world.clone()));
+        loops.spawn(usage::run(world.clone()));
         loops.spawn(schedules::run(world.clone()));
         loops.spawn(fault::meddle(world.clone()));
         let api = Endpoint { world: world.clone(), record: record.clone(), keys };

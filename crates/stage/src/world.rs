@@ -35,6 +35,8 @@ pub struct Timing {
     pub stop: Duration,
     /// The first pause before a failed task is tried again; doubled each time, up to 30 s.
     pub back_off: Duration,
+    /// How often the tasks' use of memory and processors is put into CloudWatch.
+    pub usage_interval: Duration,
 }
 
 impl Default for Timing {
@@ -47,6 +49,7 @@ impl Default for Timing {
             deregistration: Duration::from_secs(30),
             stop: Duration::from_secs(30),
             back_off: Duration::from_millis(200),
+            usage_interval: Duration::from_secs(5),
         }
     }
 }

@@ -114,7 +114,7 @@ impl Metric {
     }
 
     fn key(&self) -> String {
-        format!("{}\n{}\n{:?}", self.namespace, self.name, self.dimensions)
+        crate::metrics::key(&self.namespace, &self.name, &self.dimensions)
     }
 
     /// One statistic over `[from, until)`; none without data.

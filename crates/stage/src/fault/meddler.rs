@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 use super::Kind;
-use crate::memory;
 use crate::task::tracing_line;
+use crate::usage;
 use crate::world::{Inner, TaskStatus, World};
 
 /// How often running tasks are looked at while a fault may hit them.
@@ -47,7 +47,7 @@ pub(crate) async fn run(world: Arc<World>) {
             () = tokio::time::sleep(LOOK), if busy => {}
         }
         meddle_with_tasks(&world, &mut hogs);
-        memory::enforce(&world, hogs.keys());
+        usage::enforce(&world, hogs.keys());
         meddle_with_database(&world, &mut took_database).await;
     }
 }
@@ -72,7 +72,7 @@ fn meddle_with_tasks(world: &World, hogs: &mut HashMap<String, Hog>) {
         let cut = faults.task(Kind::DatabaseCut, &subject).is_some();
         task.cut.send_if_modified(|now| std::mem::replace(now, cut) != cut);
     }
-    let limit = |id: &String| inner.tasks.get(id).map_or(0, |task| memory::limit(&inner, task));
+    let limit = |id: &String| inner.tasks.get(id).map_or(0, |task| usage::limit(&inner, task));
     let wanted: HashMap<String, (u32, u32, u64)> = wanted
         .into_iter()
         .map(|(id, (pid, rate))| {

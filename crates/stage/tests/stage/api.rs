@@ -3,7 +3,7 @@
 use liftlock_stage::Colour;
 use serde_json::json;
 
-use crate::client::{World, arn_of, echo};
+use crate::client::{World, arn_of, echo, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_that_aws_refuses_are_refused() {
@@ -157,5 +157,35 @@ async fn metrics_and_alarms_are_fed_by_requests() {
     ];
     let (_, statistics) = world.http.query("monitoring", &form).await;
     assert!(statistics.contains("<Sum>5</Sum>"), "{statistics}");
+    world.end().await;
+}
+
+/// The load balancer's response times come as percentiles, for each target group, and what tasks use as metrics of their service.
+#[tokio::test(flavor = "multi_thread")]
+async fn times_and_use_are_measured() {
+    let world = World::new().await;
+    let slow = echo(world.directory.path(), &[("DELAY_MS", "80")]);
+    world.http.run(Colour::Green, &slow, "2", 1).await;
+    world.steady(Colour::Green, 1).await;
+    for _ in 0..20 {
+        world.http.get(world.running.stage.test_url.as_str()).await.unwrap();
+    }
+    let group = arn_of("green");
+    let group = group.rsplit_once(':').unwrap().1;
+    let p99 = [("TargetGroup", group)];
+    let seen = world.http.metric("AWS/ApplicationELB", "TargetResponseTime", "p99", &p99).await;
+    assert!(seen.is_some_and(|seconds| seconds >= 0.075), "{seen:?}");
+    let count = world.http.metric("AWS/ApplicationELB", "RequestCount", "Sum", &p99).await;
+    assert_eq!(count, Some(20.0));
+    let errors =
+        world.http.metric("AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", "Sum", &p99).await;
+    assert_eq!(errors, None, "no data is not zero");
+    let service = [("ClusterName", "shop-test"), ("ServiceName", "shop-test-web-green")];
+    eventually("memory and processors", async || {
+        let memory = world.http.metric("AWS/ECS", "MemoryUtilization", "Average", &service).await;
+        let processors = world.http.metric("AWS/ECS", "CPUUtilization", "Average", &service).await;
+        memory.is_some_and(|percent| percent > 0.1 && percent < 100.0) && processors.is_some()
+    })
+    .await;
     world.end().await;
 }

@@ -48,6 +48,7 @@ pub(crate) fn timing() -> Timing {
         health_interval: Duration::from_millis(100),
         grace: Duration::from_millis(500),
         back_off: Duration::from_millis(20),
+        usage_interval: Duration::from_millis(100),
         ..Timing::default()
     }
 }
@@ -238,6 +239,40 @@ impl Http {
         let service = format!("shop-test-{SERVICE}-{}", colour.as_str());
         let update = json!({ "service": service, "taskDefinition": arn, "desiredCount": 1 });
         self.ecs("UpdateService", update).await;
+    }
+
+    /// One statistic of a metric over the last minutes, as `GetMetricData` tells it; none without data.
+    pub(crate) async fn metric(
+        &self,
+        namespace: &str,
+        name: &str,
+        statistic: &str,
+        dimensions: &[(&str, &str)],
+    ) -> Option<f64> {
+        let now = jiff::Timestamp::now();
+        let around = |seconds: i64| (now + jiff::SignedDuration::from_secs(seconds)).to_string();
+        let base = "MetricDataQueries.member.1";
+        let mut form = vec![
+            ("Action".to_owned(), "GetMetricData".to_owned()),
+            ("StartTime".to_owned(), around(-600)),
+            ("EndTime".to_owned(), around(60)),
+            (format!("{base}.Id"), "m".to_owned()),
+            (format!("{base}.MetricStat.Metric.Namespace"), namespace.to_owned()),
+            (format!("{base}.MetricStat.Metric.MetricName"), name.to_owned()),
+            (format!("{base}.MetricStat.Period"), "86400".to_owned()),
+            (format!("{base}.MetricStat.Stat"), statistic.to_owned()),
+        ];
+        for (at, (name, value)) in dimensions.iter().enumerate() {
+            let member = format!("{base}.MetricStat.Metric.Dimensions.member.{}", at + 1);
+            form.push((format!("{member}.Name"), (*name).to_owned()));
+            form.push((format!("{member}.Value"), (*value).to_owned()));
+        }
+        let form: Vec<(&str, &str)> = form.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let (status, answer) = self.query("monitoring", &form).await;
+        assert_eq!(status, 200, "{answer}");
+        let values = answer.split_once("<Values>")?.1.split_once("</Values>")?.0;
+        let first = values.split_once("<member>")?.1.split_once("</member>")?.0;
+        first.parse().ok()
     }
 
     /// Runs an image on a colour.
