@@ -114,6 +114,10 @@ pub(super) enum What {
         name: String,
     },
     Cascades,
+    /// The function that is made returns a trigger: only triggers can call it.
+    IsForTriggers {
+        function: String,
+    },
     CreatesIndex {
         index: Option<String>,
         table: String,
@@ -285,7 +289,14 @@ impl Fact {
             }
             Stmt::CreateFunction(function) => {
                 let name = function.name().and_then(|name| first(name.syntax()));
-                self.creates(stmt, Kind::Function, name, function.or_replace().is_some());
+                let unless = function.or_replace().is_some();
+                self.creates(stmt, Kind::Function, name.clone(), unless);
+                let returns = function.ret_type().map(|returns| kind_text(returns.syntax()));
+                let triggers = ["returnstrigger", "returnsevent_trigger"];
+                let is_for_triggers = returns.is_some_and(|it| triggers.contains(&it.as_str()));
+                if let Some(function) = name.filter(|_| is_for_triggers) {
+                    self.push(stmt.syntax(), What::IsForTriggers { function });
+                }
             }
             Stmt::CreateProcedure(it) => {
                 self.creates(stmt, Kind::Function, first(it.syntax()), it.or_replace().is_some());

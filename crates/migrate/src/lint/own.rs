@@ -114,7 +114,13 @@ pub(super) fn rollback(script: &Script, facts: &[Fact], up: &[Fact]) -> Vec<Draf
     let can_be_so = up.iter().all(|fact| fact.weight != Weight::Schema || fact.apart);
     if does_nothing && (changes_schema || changes_rows) && !(says_so && can_be_so) {
         let level = if changes_schema && !says_so { Level::Error } else { Level::Warning };
-        let message = "this takes nothing back of what the migration does";
+        let text = script.sql.to_lowercase();
+        let refuses = text.contains("raise exception");
+        let message = if refuses {
+            "this refuses, and takes nothing back of what the migration does"
+        } else {
+            "this takes nothing back of what the migration does"
+        };
         let help = if changes_schema {
             "undo each statement, last one first; `migrate --dry-run` shows what is left"
         } else {

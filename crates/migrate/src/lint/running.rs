@@ -86,6 +86,7 @@ impl Running<'_> {
 
     fn unless_new(self, kind: Kind, name: &str, draft: Draft) -> Draft {
         let new = match kind {
+            kind if self.world.is_for_triggers(kind, name) => true,
             Kind::Table | Kind::View => self.world.is_new_table(name),
             kind => self.world.is_new(kind, name),
         };

@@ -7,7 +7,7 @@ use squawk_syntax::{Parse, SourceFile, SyntaxNode};
 
 use super::draft::{Draft, statement_of};
 use super::facts::{self, Fact};
-use super::rules::{Level, MIXED, NOT_PARSED, SEVERAL_LOCKS};
+use super::rules::{About, Level, MIXED, NOT_PARSED, SEVERAL_LOCKS};
 use super::running::Running;
 use super::settings::LintSettings;
 use super::world::World;
@@ -164,8 +164,7 @@ impl Reader<'_> {
         for (index, fact) in parsed.facts.iter().enumerate() {
             let mut found: Vec<Draft> = own::if_not_exists(fact).into_iter().collect();
             found.extend(self.squawk(script, &parsed, index, &violations, world, &root));
-            let held = own::Held::default();
-            drafts.extend(found.into_iter().map(|one| self.sized(one, fact, &held, world)));
+            drafts.extend(found.into_iter().map(no_more_than_a_note));
         }
         drafts
     }
@@ -206,7 +205,7 @@ impl Reader<'_> {
     /// Locks, scans and rewrites of small tables are a note.
     fn sized(&self, draft: Draft, fact: &Fact, held: &own::Held, world: &World) -> Draft {
         let Ok(rule) = super::rules::find(draft.rule) else { return draft };
-        if rule.about != super::rules::About::Lock {
+        if rule.about != About::Lock {
             return draft;
         }
         let small = |table: &String| {
@@ -220,6 +219,12 @@ impl Reader<'_> {
         };
         if all_small { draft.at_most(Level::Note) } else { draft }
     }
+}
+
+/// What is said of locks in a rollback script. The advice is to do it in several migrations, and a rollback has but one script.
+fn no_more_than_a_note(draft: Draft) -> Draft {
+    let is_lock = super::rules::find(draft.rule).is_ok_and(|rule| rule.about == About::Lock);
+    if is_lock { draft.at_most(Level::Note) } else { draft }
 }
 
 fn rows(rows: &BTreeMap<String, u64>, table: &str) -> Option<u64> {

@@ -46,6 +46,8 @@ pub(super) fn weigh(
     let node = node.as_node().cloned().or_else(|| node.parent())?;
     let harmless = match rule.name {
         "constraint-missing-not-valid" => told_better(violation, others),
+        "adding-serial-primary-key-field" => told_as_constraint(violation, others),
+        "identifier-too-long" => only_drops(fact),
         "adding-foreign-key-constraint" => added_with_nulls(&node),
         "adding-field-with-default" => !is_volatile(&node),
         "changing-column-type" => is_wider(fact, range(violation).start, world),
@@ -86,6 +88,20 @@ fn told_better(violation: &Violation, others: &[Violation]) -> bool {
         );
         better && violation.text_range.contains_range(other.text_range)
     })
+}
+
+/// A primary key is a constraint, too: one of the rules is enough.
+fn told_as_constraint(violation: &Violation, others: &[Violation]) -> bool {
+    others.iter().any(|other| {
+        other.code == squawk_linter::Rule::ConstraintMissingNotValid
+            && other.text_range.intersect(violation.text_range).is_some()
+    })
+}
+
+/// A name that is too long is told where it is given.
+fn only_drops(fact: &Fact) -> bool {
+    !fact.does.is_empty()
+        && fact.does.iter().all(|one| matches!(one.what, What::Drops { .. } | What::Cascades))
 }
 
 /// A foreign key of a column that is added without a default: it is null in all rows, so PostgreSQL looks at none.
@@ -275,6 +291,11 @@ fn words(rule: &str, violation: &Violation, node: &SyntaxNode) -> (String, Optio
             "nobody can read or write the table while all its rows are looked at for nulls",
             "add `check (… is not null) not valid`, `validate constraint` in a later migration, and then `set not null`, which \
              trusts it; drop the check last",
+        ),
+        "adding-serial-primary-key-field" => (
+            "nobody can read or write the table while it is written anew with numbers, and their index is built",
+            "add a plain column, fill it in pieces, `create unique index concurrently` in a migration with `-- migrate: \
+             no-transaction`, then `add primary key using index …`",
         ),
         "changing-column-type" => (
             "a change of type makes PostgreSQL write the whole table anew, while nobody can read or write it, and the running \

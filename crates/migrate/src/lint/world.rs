@@ -16,6 +16,8 @@ pub(super) struct World {
     columns: BTreeMap<(String, String), ColumnState>,
     /// Objects that files made.
     known: BTreeSet<(Kind, String)>,
+    /// Functions that only triggers can call.
+    for_triggers: BTreeSet<String>,
 }
 
 impl World {
@@ -34,6 +36,11 @@ impl World {
     /// Whether the files made it.
     pub(super) fn is_known(&self, kind: Kind, name: &str) -> bool {
         self.known.contains(&(kind, name.to_owned()))
+    }
+
+    /// Whether no running version can call a function, since it returns a trigger.
+    pub(super) fn is_for_triggers(&self, kind: Kind, name: &str) -> bool {
+        kind == Kind::Function && self.for_triggers.contains(name)
     }
 
     /// Whether a table, or the table of an index, is new. A view counts as a table here.
@@ -72,6 +79,10 @@ impl World {
                     self.new.insert(key.clone());
                 }
                 self.known.insert(key);
+                self.for_triggers.remove(name);
+            }
+            What::IsForTriggers { function } => {
+                self.for_triggers.insert(function.clone());
             }
             What::Drops { kind, name } => {
                 self.new.remove(&(*kind, name.clone()));

@@ -1,0 +1,2 @@
+create function touch() returns trigger language plpgsql as $$ begin return new; end; $$;
+create trigger users_touch before update on users for each row execute function touch();

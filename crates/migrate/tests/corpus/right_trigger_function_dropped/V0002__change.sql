@@ -1,0 +1,2 @@
+drop trigger users_touch on users;
+drop function touch();

@@ -1,0 +1,2 @@
+create table logs (day date, line int);
+create table notes (note text);

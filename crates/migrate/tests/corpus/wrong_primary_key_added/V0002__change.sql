@@ -1,0 +1,1 @@
+alter table logs add primary key (day, line);
