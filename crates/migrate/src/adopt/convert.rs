@@ -1,6 +1,7 @@
 //! From another tool's scripts to ours. The SQL stays byte for byte; what else is done is asked for and told. Pure.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use liftlock_model::MigrationId;
 
@@ -10,7 +11,7 @@ use super::tool::Tool;
 use crate::files::{FileProblem, LONGEST_NAME, read_script};
 use crate::new::name_of;
 use crate::outside::rule::needs_no_transaction;
-use crate::script::{Inspection, inspect};
+use crate::script::{Inspection, Statement, inspect};
 
 /// A file of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +166,7 @@ fn is_empty(text: &Text, kind: Kind) -> bool {
         let inspection = inspect(sql);
         match inspection.statements.len() {
             0 => inspection.problems.is_empty(),
-            2 => Around::find(sql, &inspection, kind).is_some(),
+            2 => Own::find(sql, &inspection, kind).is_some_and(|own| own.is_around),
             _ => false,
         }
     })
@@ -201,7 +202,7 @@ fn script(
     Ok(script.sql.into_bytes())
 }
 
-/// The text without the statements that begin and end its own transaction.
+/// The text without the statements that begin and end transactions of its own.
 fn without_transaction(
     text: &Text,
     sql: String,
@@ -209,19 +210,20 @@ fn without_transaction(
     asked: &Asked,
     told: &mut Vec<String>,
 ) -> Result<String, FileProblem> {
-    let inspection = inspect(&sql);
-    let Some(around) = Around::find(&sql, &inspection, kind) else { return Ok(sql) };
-    let (first, last) = (around.first(&sql), around.last(&sql));
-    if !asked.strip_transaction {
-        let problem = format!(
-            "it begins and ends a transaction of its own (`{first}`, `{last}`), and each migration runs in one that Liftlock \
-             begins and ends: `--strip-transaction` leaves these two statements out"
-        );
-        let line = Some(text.line - 1 + inspection.statements[0].line);
-        return Err(FileProblem { file: text.file.clone(), line, problem });
+    let Some(own) = Own::find(&sql, &inspect(&sql), kind) else { return Ok(sql) };
+    let line = |range: &Range<usize>| text.line + sql[..range.start].matches('\n').count();
+    if asked.strip_transaction {
+        told.push(format!("{}: left out {}", text.place(), own.named(&sql, " and ", line)));
+        return Ok(own.strip(&sql));
     }
-    told.push(format!("{}: left out `{first}` and `{last}`", text.place()));
-    Ok(around.strip(&sql))
+    let does = if own.is_around { "begins and ends a transaction" } else { "ends a transaction" };
+    let left_out = if own.is_around { "these two statements" } else { "each of them" };
+    let named = own.named(&sql, ", ", line);
+    let problem = format!(
+        "it {does} of its own ({named}), and each migration runs in one that Liftlock begins and ends: `--strip-transaction` \
+         leaves {left_out} out"
+    );
+    Err(FileProblem { file: text.file.clone(), line: own.statements.first().map(line), problem })
 }
 
 /// The text with our mark above it, if it is to run outside of a transaction.
@@ -255,48 +257,54 @@ fn placed(problems: Vec<FileProblem>, text: &Text) -> Vec<FileProblem> {
     problems.into_iter().map(placed).collect()
 }
 
-/// The statements that begin and end a script's own transaction, with their semicolons.
-struct Around {
-    begin: std::ops::Range<usize>,
-    end: std::ops::Range<usize>,
+/// The statements that begin and end a script's own transactions, with their semicolons.
+struct Own {
+    statements: Vec<Range<usize>>,
+    /// The first statement and the last.
+    is_around: bool,
 }
 
-impl Around {
+const BEGINS: [&str; 4] = ["begin", "begin transaction", "begin work", "start transaction"];
+const ENDS: [&str; 6] =
+    ["commit", "commit transaction", "commit work", "end", "end transaction", "end work"];
+const TAKES_BACK: [&str; 3] = ["rollback", "rollback transaction", "rollback work"];
+
+impl Own {
+    /// None if there are none, or one is left open, or one is taken back.
     fn find(sql: &str, inspection: &Inspection, kind: Kind) -> Option<Self> {
-        let [first, .., last] = &inspection.statements[..] else { return None };
-        let begins = ["begin", "begin transaction", "begin work", "start transaction"];
-        let ends: &[&str] = match kind {
-            // sqitch's verify scripts take back whatever they did, as ours are.
-            Kind::Verify => &["rollback", "rollback transaction", "rollback work", "commit", "end"],
-            Kind::Up | Kind::Down => &[
-                "commit",
-                "commit transaction",
-                "commit work",
-                "end",
-                "end transaction",
-                "end work",
-            ],
+        let all = &inspection.statements;
+        // sqitch's verify scripts take back whatever they did, as ours are.
+        let ends = |index: usize, opening: &str| {
+            let takes_back = kind == Kind::Verify && index + 1 == all.len();
+            ENDS.contains(&opening) || takes_back && TAKES_BACK.contains(&opening)
         };
-        let fits = begins.contains(&&*first.opening) && ends.contains(&&*last.opening);
-        fits.then(|| Self { begin: whole(sql, &first.range), end: whole(sql, &last.range) })
+        let own = |(index, one): &(usize, &Statement)| {
+            BEGINS.contains(&&*one.opening) || ends(*index, &one.opening)
+        };
+        let own: Vec<(usize, &Statement)> = all.iter().enumerate().filter(own).collect();
+        let (index, last) = own.last()?;
+        let is_around = own.len() == 2 && own[0].0 == 0 && index + 1 == all.len();
+        let statements = own.iter().map(|(_, one)| whole(sql, &one.range)).collect();
+        ends(*index, &last.opening).then_some(Self { statements, is_around })
     }
 
-    fn first<'a>(&self, sql: &'a str) -> &'a str {
-        &sql[self.begin.clone()]
-    }
-
-    fn last<'a>(&self, sql: &'a str) -> &'a str {
-        &sql[self.end.clone()]
+    fn named(&self, sql: &str, between: &str, line: impl Fn(&Range<usize>) -> usize) -> String {
+        let name = |range: &Range<usize>| match self.is_around {
+            true => format!("`{}`", &sql[range.clone()]),
+            false => format!("`{}` on line {}", &sql[range.clone()], line(range)),
+        };
+        self.statements.iter().map(name).collect::<Vec<_>>().join(between)
     }
 
     fn strip(&self, sql: &str) -> String {
-        [&sql[..self.begin.start], &sql[self.begin.end..self.end.start], &sql[self.end.end..]]
-            .concat()
+        let mut text = sql.to_owned();
+        self.statements.iter().rev().for_each(|range| text.replace_range(range.clone(), ""));
+        text
     }
 }
 
 /// A statement with its semicolon, if that follows at once.
-fn whole(sql: &str, range: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+fn whole(sql: &str, range: &Range<usize>) -> Range<usize> {
     let space = sql[range.end..].len() - sql[range.end..].trim_start().len();
     let end = range.end + space;
     if sql[end..].starts_with(';') { range.start..end + 1 } else { range.clone() }
@@ -307,20 +315,26 @@ mod tests {
     use super::*;
 
     fn stripped(sql: &str, kind: Kind) -> Option<String> {
-        Around::find(sql, &inspect(sql), kind).map(|around| around.strip(sql))
+        Own::find(sql, &inspect(sql), kind).map(|own| own.strip(sql))
     }
 
     #[test]
-    fn only_a_transaction_around_the_whole_is_stripped() {
+    fn transactions_that_a_script_begins_and_ends_are_stripped() {
         let sql = "-- Deploy x\n\nBEGIN;\n\ncreate table t (a text default 'COMMIT;');\n\nCOMMIT ;\n-- end\n";
         let without = "-- Deploy x\n\n\n\ncreate table t (a text default 'COMMIT;');\n\n\n-- end\n";
         assert_eq!(stripped(sql, Kind::Up).unwrap(), without);
         assert_eq!(stripped("begin; select 1; rollback", Kind::Verify).unwrap(), " select 1; ");
+        assert_eq!(
+            stripped("select 1;\nCOMMIT;\nselect 2;", Kind::Up).unwrap(),
+            "select 1;\n\nselect 2;"
+        );
+        let twice = "begin; select 1; commit; begin; select 2; commit;";
+        assert_eq!(stripped(twice, Kind::Down).unwrap(), " select 1;   select 2; ");
         for other in [
             "begin; select 1; rollback;",
-            "select 1; commit;",
+            "begin; select 1; commit; begin; select 2;",
             "begin; select 1;",
-            "begin isolation level serializable; select 1; commit",
+            "begin isolation level serializable; select 1",
         ] {
             assert_eq!(stripped(other, Kind::Up), None, "{other}");
         }

@@ -35,7 +35,7 @@ pub struct Adoption {
     pub directory: PathBuf,
     /// Files that are not converted, by their names or paths within the directory.
     pub leave_out: Vec<String>,
-    /// Leave out the `BEGIN` and `COMMIT` around a whole script.
+    /// Leave out `BEGIN` and `COMMIT`, also in the middle of a script.
     pub strip_transaction: bool,
     /// Write `-- migrate: no-transaction` above what cannot run in a transaction, or was told not to.
     pub mark_no_transaction: bool,

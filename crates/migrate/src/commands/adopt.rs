@@ -27,7 +27,7 @@ pub struct Adopt {
     /// What to do where the other tool has no rollback script
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Missing::Stop)]
     missing_rollback: Missing,
-    /// Leaves out the BEGIN and COMMIT around a whole script
+    /// Leaves out BEGIN and COMMIT, also in the middle of a script
     #[arg(long)]
     strip_transaction: bool,
     /// Writes `-- migrate: no-transaction` above scripts that cannot run in a transaction

@@ -438,6 +438,8 @@ async fn files_that_cannot_be_taken_over_as_they_are_are_named() {
         ("V2__other.sql", "vacuum;"),
         ("U2__other.sql", "select 1;\n\\echo x"),
         ("V3__empty.sql", "-- nothing"),
+        ("V5__twice.sql", "create table b ();\ncommit;\ncreate table c ();"),
+        ("U5__twice.sql", "begin; drop table c; end; drop table b;"),
         ("B3__all.sql", "select 1"),
         ("V4__x.java", "class X {}"),
         ("R__view.sql", "select 1"),
@@ -449,6 +451,8 @@ async fn files_that_cannot_be_taken_over_as_they_are_are_named() {
     for expected in [
         "U1__a.sql:1: it begins and ends a transaction of its own (`begin;`, `commit;`)",
         "`--strip-transaction` leaves these two",
+        "V5__twice.sql:2: it ends a transaction of its own (`commit;` on line 2)",
+        "`--strip-transaction` leaves each of them",
         "V2__other.sql: `VACUUM` cannot run in a transaction: `--mark-no-transaction`",
         "U2__other.sql:2: commands of psql",
         "V3__empty.sql: it holds no statement: `--fill-empty`",
@@ -477,7 +481,10 @@ async fn files_that_cannot_be_taken_over_as_they_are_are_named() {
     let other = Files::new(&[]);
     let (code, out, err) = ends(migrate(&database, &other, &arguments));
     assert!(code == 0 && out.contains("left out `begin;` and `commit;`"), "{out}{err}");
-    assert_eq!(other.read().latest(), Some(3));
+    assert!(out.contains("left out `begin;` on line 1 and `end;` on line 1"), "{out}");
+    assert_eq!(other.read().latest(), Some(4));
+    let kept = std::fs::read_to_string(other.path().join("V0004__twice.sql")).unwrap();
+    assert_eq!(kept, "create table b ();\n\ncreate table c ();");
     let (code, _, err) = ends(migrate(
         &database,
         &other,
