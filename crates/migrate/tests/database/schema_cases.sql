@@ -358,9 +358,9 @@ revoke usage on type shop.mood from public;
 grant usage on type shop.mood to public;
 --> type shop.mood (changed)
 
-revoke all on shop.cache from postgres;
-grant all on shop.cache to postgres;
---> +revoke DELETE, INSERT, REFERENCES, SELECT, TRIGGER, TRUNCATE, UPDATE from postgres
+revoke select, update on shop.cache from postgres;
+grant select, update on shop.cache to postgres;
+--> +revoke SELECT, UPDATE from postgres
 
 alter default privileges in schema shop grant select on tables to schema_owner;
 alter default privileges in schema shop revoke select on tables from schema_owner;
