@@ -17,6 +17,7 @@ use crate::database::Database;
 use crate::failure::{Failure, ScriptError, reason};
 use crate::files::{Migration, Migrations, Script};
 use crate::finding::Finding;
+use crate::schema::again::Reader;
 use crate::schema::{Difference, ObjectChange, Schema};
 use crate::shadow::sizes::{Sizes, null_fraction};
 use crate::shadow::{Shadow, TrialError};
@@ -45,6 +46,7 @@ pub(super) struct Bench<'a> {
     migrations: &'a Migrations,
     scripts: Vec<&'a Script>,
     stage: Stage,
+    reader: Reader,
     schema: Schema,
     surface: Surface,
     /// What the running version can name.
@@ -68,13 +70,14 @@ impl<'a> Bench<'a> {
             .flat_map(|one| [Some(&one.up), Some(&one.rollback), one.verify.as_ref()]);
         let scripts: Vec<&Script> = scripts.flatten().collect();
         let mut stage = Stage::open(target, &scripts).await?;
-        let (schema, base) = look(&mut stage.database).await?;
+        let (reader, base) = look(&mut stage.database).await?;
         Ok(Self {
             target,
             migrations,
             scripts,
             stage,
-            schema,
+            schema: reader.schema(),
+            reader,
             surface: base.clone(),
             origins: origins(&base),
             base,
@@ -178,7 +181,8 @@ impl<'a> Bench<'a> {
     async fn begin_anew(&mut self, migration: &Migration) -> Result<bool, DryRunError> {
         self.stage = Stage::open(self.target, &self.scripts).await?;
         let worked = self.up(migration, false, false).await;
-        self.look().await?;
+        (self.reader, self.surface) = look(&mut self.stage.database).await?;
+        self.schema = self.reader.schema();
         self.origins = BTreeMap::new();
         Ok(worked.is_ok())
     }
@@ -226,8 +230,19 @@ impl<'a> Bench<'a> {
         rolled_back.map(|_| traces.unwrap_or_default()).map_err(|error| error.failure)
     }
 
+    /// Reads what changed.
     async fn look(&mut self) -> Result<(), DryRunError> {
-        (self.schema, self.surface) = look(&mut self.stage.database).await?;
+        let database = &mut self.stage.database;
+        let connection = &mut database.connection;
+        let read = async {
+            self.reader.look(connection).await?;
+            // Read whole: a constraint that is gone leaves no trace on its table.
+            self.surface = Surface::read(connection).await?;
+            Ok(())
+        };
+        let read: Result<(), sqlx::Error> = read.await;
+        read.map_err(|error| failed(&database.address.place, &error))?;
+        self.schema = self.reader.schema();
         Ok(())
     }
 
@@ -252,9 +267,9 @@ fn failed(database: &str, error: &sqlx::Error) -> DryRunError {
     TrialError::Database { database: database.to_owned(), reason: reason(error) }.into()
 }
 
-async fn look(database: &mut Database) -> Result<(Schema, Surface), DryRunError> {
+async fn look(database: &mut Database) -> Result<(Reader, Surface), DryRunError> {
     let connection = &mut database.connection;
-    let read = async { Ok((Schema::read(connection).await?, Surface::read(connection).await?)) };
+    let read = async { Ok((Reader::open(connection).await?, Surface::read(connection).await?)) };
     let read: Result<_, sqlx::Error> = read.await;
     read.map_err(|error| failed(&database.address.place, &error))
 }

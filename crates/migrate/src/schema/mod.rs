@@ -3,6 +3,7 @@
 //! Read from the catalogs: `pg_dump` writes text to be run, in an order that follows from names and dependencies, and costs a
 //! process and many queries. It is the oracle of our tests.
 
+pub(crate) mod again;
 mod difference;
 mod query;
 mod read;

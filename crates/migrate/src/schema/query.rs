@@ -41,11 +41,32 @@ const TYPES: &str = "(select t.oid from pg_type t left join pg_class c on c.oid 
       and t.oid not in (select typarray from pg_type where typarray <> 0))";
 
 /// All of it as one message, which the server runs in one transaction if none is open. What it sets is set back.
-pub(super) fn query(version: u32) -> String {
+#[cfg(test)]
+fn query(version: u32) -> String {
+    query_of(version, None, "")
+}
+
+/// The parts that are about relations: with `only`, an array, they are about these alone.
+const OF_RELATIONS: usize = 2;
+
+/// The same, with `first` before it.
+pub(super) fn query_of(version: u32, only: Option<&str>, first: &str) -> String {
     let keep: String = SETTINGS.iter().map(|(name, value)| setting(name, value)).collect();
     let give_back: String = SETTINGS.iter().map(|(name, _)| set_back(name)).collect();
-    let parts: String = PARTS.iter().map(|part| expand(&for_version(part, version))).collect();
-    format!("{keep}{parts}{give_back}")
+    let part = |(index, part): (usize, &&str)| {
+        let part = for_version(part, version);
+        match only.filter(|_| index < OF_RELATIONS) {
+            Some(only) => expand(&part.replace(
+                "{relations}",
+                &format!(
+                    "(select oid from pg_class where oid = any ({only}) and oid in {{relations}})"
+                ),
+            )),
+            None => expand(&part),
+        }
+    };
+    let parts: String = PARTS.iter().enumerate().map(part).collect();
+    format!("{keep}{first}{parts}{give_back}")
 }
 
 fn setting(name: &str, value: &str) -> String {

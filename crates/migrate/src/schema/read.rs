@@ -1,12 +1,12 @@
 //! From the rows of the catalogs to a [`Schema`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, PgConnection, Row as _, ValueRef as _};
 
-use super::query::query;
+use super::again::sql;
 use super::{Column, Object, Schema};
 
 /// Between the lines of a text.
@@ -22,20 +22,32 @@ type Id = (u32, u32);
 /// - `fact`: a line about an object or a column; one about what is not read is dropped;
 /// - `note`: a line that is not compared;
 /// - `alias`: another number of an object.
-#[derive(Default)]
-struct Gathered {
-    objects: HashMap<Id, Object>,
-    columns: HashMap<Id, BTreeMap<i32, Column>>,
-    facts: Vec<(Id, i32, String)>,
-    aliases: HashMap<Id, Id>,
+/// - `present`: numbers of what is in a catalog and is not read again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gathered {
+    pub(super) objects: HashMap<Id, Object>,
+    pub(super) columns: HashMap<Id, BTreeMap<i32, Column>>,
+    pub(super) facts: Vec<(Id, i32, String)>,
+    pub(super) aliases: HashMap<Id, Id>,
+    pub(super) present: HashMap<u32, HashSet<u32>>,
+    /// Whose columns were read over those that were there.
+    pub(super) read_anew: HashSet<Id>,
 }
 
 /// Reads all of it in one round trip.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
+    Ok(fetch(connection, None, Gathered::default()).await?.schema())
+}
+
+/// Reads all of it, or of the relations only those that `changed`, on top of what was `gathered`.
+pub(super) async fn fetch(
+    connection: &mut PgConnection,
+    changed: Option<&BTreeSet<i64>>,
+    mut gathered: Gathered,
+) -> Result<Gathered, sqlx::Error> {
     // A pooler may hide the version; the oldest that is supported lacks only what came later.
-    let sql = query(connection.server_version_num().unwrap_or(130_000));
+    let sql = sql(connection.server_version_num().unwrap_or(130_000), changed);
     let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
-    let mut gathered = Gathered::default();
     while let Some(row) = rows.try_next().await? {
         if let Either::Right(row) = row
             && row.len() == 6
@@ -43,7 +55,7 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema, sqlx::
             gathered.add(&row)?;
         }
     }
-    Ok(gathered.schema())
+    Ok(gathered)
 }
 
 impl Gathered {
@@ -56,6 +68,9 @@ impl Gathered {
             "column" => {
                 let (name, definition) = (name.to_owned(), content.to_owned());
                 let column = Column { name, definition, facts: Vec::new() };
+                if self.read_anew.insert(id) {
+                    self.columns.remove(&id);
+                }
                 self.columns.entry(id).or_default().insert(sub, column);
             }
             "definition" => {
@@ -70,6 +85,11 @@ impl Gathered {
             }
             "alias" => {
                 self.aliases.insert(id, (number(name)?, number(content)?));
+            }
+            "present" => {
+                let numbers: Result<Vec<u32>, _> =
+                    content.split(' ').filter(|one| !one.is_empty()).map(number).collect();
+                self.present.entry(id.0).or_default().extend(numbers?);
             }
             "fact" => self.facts.push((id, sub, content.to_owned())),
             kind => {
@@ -88,7 +108,7 @@ impl Gathered {
         Ok(())
     }
 
-    fn schema(mut self) -> Schema {
+    pub(super) fn schema(mut self) -> Schema {
         for (id, sub, fact) in self.facts {
             let id = self.aliases.get(&id).copied().unwrap_or(id);
             let Some(object) = self.objects.get_mut(&id) else { continue };

@@ -148,3 +148,66 @@ async fn a_stand_in_is_fine_and_contract_migrations_come_last() {
     .await;
     assert_eq!(rules(&run), [("contract-before-expand", "V0005__e.sql", 1)], "{run}");
 }
+
+/// Shows C-MIG-4: what a rollback takes away beside its own is seen, also where no row of a table says so, and so are other names.
+#[tokio::test]
+async fn rollbacks_are_judged_on_tables_that_were_there() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let base = (
+        "V0001__a",
+        "create table a (id int primary key, x text); create table b (id int, a int references a (id));
+         create type mood as enum ('sad', 'fine'); create view v as select id, 'sad'::mood as m from a; create schema s;
+         create table s.p (id int) partition by range (id); create table s.q partition of s.p for values from (0) to (9);
+         create function f() returns trigger language plpgsql as 'begin return new; end';
+         create trigger t before insert on b for each row execute function f(); create policy o on b using (true);
+         create rule r as on delete to b do nothing; create statistics st on id, a from b; create sequence n owned by b.id;
+         create table nothing (); create table heir () inherits (nothing)",
+        "select 1",
+    );
+    let taken = [
+        ("drop trigger t on b", "trigger t on public.b (removed)"),
+        ("drop policy o on b", "policy o on public.b (removed)"),
+        ("drop rule r on b", "rule r on public.b (removed)"),
+        ("drop statistics st", "statistics public.st (removed)"),
+        ("alter table b drop constraint b_a_fkey", "constraint b_a_fkey on public.b (removed)"),
+        ("alter sequence n owned by none", "sequence public.n (changed)"),
+        ("alter table heir no inherit nothing", "table public.heir (changed)"),
+    ];
+    let other = [
+        ("alter table a rename to z", "alter table z rename to a"),
+        ("alter table a rename id to z", "alter table a rename z to id"),
+        ("alter schema s rename to z", "alter schema z rename to s"),
+        (
+            "alter type mood rename value 'sad' to 'low'",
+            "alter type mood rename value 'low' to 'sad'",
+        ),
+        (
+            "alter table s.p detach partition s.q",
+            "alter table s.p attach partition s.q for values from (0) to (9)",
+        ),
+        (
+            "create unique index i on b (id); alter table b add constraint u unique using index i",
+            "alter table b drop constraint u",
+        ),
+        (
+            "comment on column b.a is 'x'; grant select on b to public",
+            "comment on column b.a is null; revoke select on b from public",
+        ),
+        ("create type pair as (x int, y int); alter type pair drop attribute y", "drop type pair"),
+    ];
+    apply(&database, &Files::new(&[base])).await;
+    for (sql, expected) in taken {
+        let down = format!("drop table w; {sql}");
+        let files = Files::new(&[base, ("V0002__w", "create table w (id int)", &down)]);
+        let run = connect(&database).await.dry_run(&files.read()).await.unwrap();
+        let Verdict::Leaves { objects, .. } = &run.migrations[0].rollback else {
+            panic!("{sql}: {run}")
+        };
+        assert_eq!(objects, &[expected], "{run}");
+    }
+    for (up, down) in other {
+        let files = Files::new(&[base, ("V0002__other", up, down)]);
+        let run = connect(&database).await.dry_run(&files.read()).await.unwrap();
+        assert_eq!(run.migrations[0].rollback, Verdict::Exact, "{up}: {run}");
+    }
+}
