@@ -7,6 +7,8 @@ mod support;
 
 #[path = "database/adopt.rs"]
 mod adopt;
+#[path = "database/again.rs"]
+mod again;
 #[path = "database/apply.rs"]
 mod apply;
 #[path = "database/at_once.rs"]

@@ -93,6 +93,22 @@ pub async fn schema(
     run.await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The SQL text that makes the database's whole schema, with owners and grants, within a time: UTF-8, unless the database holds
+/// bytes of no known encoding.
+///
+/// # Errors
+/// [`FilesError`] with the program's words.
+pub async fn whole_schema(
+    programs: &Programs,
+    url: &SecretString,
+    within: Duration,
+) -> Result<Vec<u8>, FilesError> {
+    let run = run_program(programs, "pg_dump", url, within, |command| {
+        command.args(["--schema-only", "--encoding=UTF8"]);
+    });
+    run.await
+}
+
 /// Copies the schema of one database into another, empty one, and the rows of the tables `rows_of`, within a time for each
 /// of the four programs that this takes. Gives what could not be copied, in the words of `pg_restore`: owners and
 /// extensions that the other database's user may not set, for example.

@@ -17,10 +17,9 @@ use crate::database::Database;
 use crate::failure::{Failure, ScriptError, reason};
 use crate::files::{Migration, Migrations, Script};
 use crate::finding::Finding;
-use crate::schema::again::Reader;
-use crate::schema::{Difference, ObjectChange, Schema};
+use crate::schema::{Difference, ObjectChange, Reader, Schema};
 use crate::shadow::sizes::{Sizes, null_fraction};
-use crate::shadow::{Shadow, TrialError};
+use crate::shadow::{Dump, Shadow, TrialError};
 
 /// What `RAISE EXCEPTION` and `ASSERT` give, unless they say otherwise.
 const RAISED: [&str; 2] = ["P0001", "P0004"];
@@ -33,8 +32,12 @@ struct Stage {
 }
 
 impl Stage {
-    async fn open(target: &mut Database, scripts: &[&Script]) -> Result<Self, DryRunError> {
-        let shadow = Shadow::like(target, scripts).await?;
+    async fn open(
+        target: &mut Database,
+        scripts: &[&Script],
+        dump: Option<Dump>,
+    ) -> Result<Self, DryRunError> {
+        let shadow = Shadow::like(target, scripts, dump).await?;
         let database = Database::connect(&shadow.url, target.settings.on_a_copy()).await?;
         Ok(Self { database, shadow })
     }
@@ -69,7 +72,7 @@ impl<'a> Bench<'a> {
             .iter()
             .flat_map(|one| [Some(&one.up), Some(&one.rollback), one.verify.as_ref()]);
         let scripts: Vec<&Script> = scripts.flatten().collect();
-        let mut stage = Stage::open(target, &scripts).await?;
+        let mut stage = Stage::open(target, &scripts, None).await?;
         let (reader, base) = look(&mut stage.database).await?;
         Ok(Self {
             target,
@@ -179,7 +182,8 @@ impl<'a> Bench<'a> {
 
     /// What follows is tried on a copy that has this migration once, as the database will.
     async fn begin_anew(&mut self, migration: &Migration) -> Result<bool, DryRunError> {
-        self.stage = Stage::open(self.target, &self.scripts).await?;
+        let dump = self.stage.shadow.dump.take();
+        self.stage = Stage::open(self.target, &self.scripts, dump).await?;
         let worked = self.up(migration, false, false).await;
         (self.reader, self.surface) = look(&mut self.stage.database).await?;
         self.schema = self.reader.schema();
@@ -235,15 +239,17 @@ impl<'a> Bench<'a> {
         let database = &mut self.stage.database;
         let connection = &mut database.connection;
         let read = async {
-            self.reader.look(connection).await?;
-            // Read whole: a constraint that is gone leaves no trace on its table.
-            self.surface = Surface::read(connection).await?;
+            let seen = self.reader.see(connection).await?;
+            self.surface = std::mem::take(&mut self.surface).again(connection, &seen).await?;
+            self.schema = self.reader.schema();
+            if cfg!(debug_assertions) {
+                assert_eq!(self.schema, Schema::read(connection).await?, "read in parts");
+                assert_eq!(self.surface, Surface::read(connection).await?, "read in parts");
+            }
             Ok(())
         };
         let read: Result<(), sqlx::Error> = read.await;
-        read.map_err(|error| failed(&database.address.place, &error))?;
-        self.schema = self.reader.schema();
-        Ok(())
+        read.map_err(|error| failed(&database.address.place, &error))
     }
 
     /// Asks the database itself how many rows hold a value of the columns that go.

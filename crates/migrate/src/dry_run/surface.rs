@@ -1,8 +1,10 @@
 //! What a running version can name in a database: tables, views and their columns, functions, enum types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{PgConnection, Row as _};
+
+use crate::schema::again::{PG_CLASS, Seen};
 
 /// What a running version can name, by full name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,33 +72,38 @@ const ENUMS: &str = "
         join pg_catalog.pg_namespace n on n.oid = t.typnamespace
     where t.oid >= 16384 order by t.oid, e.enumsortorder";
 
+/// The catalog of constraints in every database.
+const PG_CONSTRAINT: u32 = 2606;
+
 impl Surface {
     /// Reads it as this session sees it.
     pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let mut by_oid: BTreeMap<i64, (String, Relation)> = BTreeMap::new();
-        for row in sqlx::raw_sql(RELATIONS).fetch_all(&mut *connection).await? {
-            let oid = row.try_get("oid")?;
-            let kind = kind(row.try_get("kind")?);
-            let partition = row.try_get("partition")?;
-            let relation = Relation { oid, kind, partition, ..Relation::default() };
-            by_oid.insert(oid, (row.try_get("name")?, relation));
-        }
-        for row in sqlx::raw_sql(COLUMNS).fetch_all(&mut *connection).await? {
-            let Some((_, relation)) = by_oid.get_mut(&row.try_get("oid")?) else { continue };
-            let column = Column {
-                number: row.try_get("number")?,
-                kind: row.try_get("kind")?,
-                not_null: row.try_get("attnotnull")?,
-                filled: row.try_get("filled")?,
-            };
-            relation.columns.insert(row.try_get("name")?, column);
-        }
-        for row in sqlx::raw_sql(CONSTRAINTS).fetch_all(&mut *connection).await? {
-            let Some((_, relation)) = by_oid.get_mut(&row.try_get("oid")?) else { continue };
-            let kind = constraint(row.try_get("kind")?);
-            relation.constraints.insert(row.try_get("name")?, kind);
-        }
-        let mut surface = Self { relations: by_oid.into_values().collect(), ..Self::default() };
+        let mut relations = BTreeMap::new();
+        read_relations(connection, None, true, &mut relations).await?;
+        Self::with(relations, connection).await
+    }
+
+    /// Reads it again, of the relations only what was seen to change.
+    pub(crate) async fn again(
+        self,
+        connection: &mut PgConnection,
+        seen: &Seen,
+    ) -> Result<Self, sqlx::Error> {
+        let Seen::Some { changed, gone } = seen else { return Self::read(connection).await };
+        let by_oid = |(name, relation): (String, Relation)| (relation.oid, (name, relation));
+        let mut relations: ByOid = self.relations.into_iter().map(by_oid).collect();
+        relations.retain(|oid, _| {
+            let is_gone = u32::try_from(*oid).is_ok_and(|oid| gone.contains(&(PG_CLASS, oid)));
+            !is_gone && !changed.contains(oid)
+        });
+        // A constraint that is gone leaves no trace on its table.
+        let constraints = gone.iter().any(|(class, _)| *class == PG_CONSTRAINT);
+        read_relations(connection, Some(changed), constraints, &mut relations).await?;
+        Self::with(relations, connection).await
+    }
+
+    async fn with(relations: ByOid, connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let mut surface = Self { relations: relations.into_values().collect(), ..Self::default() };
         for row in sqlx::raw_sql(FUNCTIONS).fetch_all(&mut *connection).await? {
             let function = (row.try_get("oid")?, row.try_get("result")?);
             surface.functions.insert(row.try_get("name")?, function);
@@ -109,6 +116,51 @@ impl Surface {
         }
         Ok(surface)
     }
+}
+
+type ByOid = BTreeMap<i64, (String, Relation)>;
+
+/// Reads all relations into `relations`, or these `only`, and the constraints of all if `constraints`.
+async fn read_relations(
+    connection: &mut PgConnection,
+    only: Option<&BTreeSet<i64>>,
+    constraints: bool,
+    relations: &mut ByOid,
+) -> Result<(), sqlx::Error> {
+    let ids = only.map(|only| only.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
+    let limited = |sql: &str, of: &str| {
+        let limit = ids.as_ref().map(|ids| format!(" and {of} = any ('{{{ids}}}'::oid[])"));
+        sqlx::AssertSqlSafe(format!("{sql}{}", limit.unwrap_or_default()))
+    };
+    for row in sqlx::raw_sql(limited(RELATIONS, "c.oid")).fetch_all(&mut *connection).await? {
+        let oid = row.try_get("oid")?;
+        let kind = kind(row.try_get("kind")?);
+        let partition = row.try_get("partition")?;
+        let relation = Relation { oid, kind, partition, ..Relation::default() };
+        relations.insert(oid, (row.try_get("name")?, relation));
+    }
+    for row in sqlx::raw_sql(limited(COLUMNS, "a.attrelid")).fetch_all(&mut *connection).await? {
+        let Some((_, relation)) = relations.get_mut(&row.try_get("oid")?) else { continue };
+        let column = Column {
+            number: row.try_get("number")?,
+            kind: row.try_get("kind")?,
+            not_null: row.try_get("attnotnull")?,
+            filled: row.try_get("filled")?,
+        };
+        relation.columns.insert(row.try_get("name")?, column);
+    }
+    let of_constraints = if constraints {
+        relations.values_mut().for_each(|(_, relation)| relation.constraints.clear());
+        sqlx::AssertSqlSafe(CONSTRAINTS.to_owned())
+    } else {
+        limited(CONSTRAINTS, "conrelid")
+    };
+    for row in sqlx::raw_sql(of_constraints).fetch_all(&mut *connection).await? {
+        let Some((_, relation)) = relations.get_mut(&row.try_get("oid")?) else { continue };
+        let kind = constraint(row.try_get("kind")?);
+        relation.constraints.insert(row.try_get("name")?, kind);
+    }
+    Ok(())
 }
 
 fn kind(kind: &str) -> &'static str {

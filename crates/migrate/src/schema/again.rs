@@ -15,19 +15,28 @@ use super::{Object, Schema};
 /// With more changed tables than this, all are read.
 const MOST: usize = 100;
 
-/// What the text of an object may follow from and that has no row among the objects: roles, tablespaces, and links whose end
-/// leaves no trace. And where the next look begins.
+/// Where the next look begins; roles and tablespaces, whose names stand in the text of objects; and links between relations, which
+/// leave no trace when they end, each with the relation that it is told of.
 const MARK: &str = "
     select (pg_snapshot_xmax(pg_current_snapshot())::text::numeric % 4294967296)::text as mark,
         concat_ws(' ', (select md5(string_agg(oid || rolname, ' ' order by oid)) from pg_catalog.pg_roles),
-            (select md5(string_agg(oid || spcname, ' ' order by oid)) from pg_catalog.pg_tablespace),
-            (select count(*) from pg_catalog.pg_inherits),
-            (select count(*) from pg_catalog.pg_depend d join pg_catalog.pg_class c on c.oid = d.objid and c.relkind = 'S'
-             where d.classid = 'pg_catalog.pg_class'::regclass and d.refclassid = d.classid)) as token";
+            (select md5(string_agg(oid || spcname, ' ' order by oid)) from pg_catalog.pg_tablespace)) as shared,
+        (select string_agg(link, ' ') from (
+            select format('%s:%s:%s', coalesce(x.indrelid, i.inhrelid), i.inhparent, i.inhseqno) as link
+            from pg_catalog.pg_inherits i left join pg_catalog.pg_index x on x.indexrelid = i.inhrelid
+            union all
+            select format('%s:%s:%s:%s', d.objid, d.refobjid, d.refobjsubid, d.deptype)
+            from pg_catalog.pg_depend d join pg_catalog.pg_sequence q on q.seqrelid = d.objid
+            where d.classid = 'pg_catalog.pg_class'::regclass and d.refclassid = d.classid
+            union all
+            select format('%s:%s:e', d.objid, d.refobjid) from pg_catalog.pg_depend d
+            where d.refclassid = 'pg_catalog.pg_extension'::regclass and d.classid = 'pg_catalog.pg_class'::regclass and d.deptype = 'e'
+        ) links) as links";
 
-/// The relations with rows that are newer than `{mark}`. An index belongs to its table.
+/// The relations with rows that are newer than the mark, and those whose rules or policies name them: a column that is added may
+/// change how these are told. An index belongs to its table. `old`: it was there before.
 const CHANGED: &str = "
-    with new (rel) as (
+    with new (id) as (
         select coalesce(o.oid, c.oid) from pg_catalog.pg_class c
             left join pg_catalog.pg_class o on o.reltoastrelid = c.oid and c.relkind = 't' where {new c}
         union select attrelid from pg_catalog.pg_attribute where {new pg_attribute}
@@ -39,17 +48,49 @@ const CHANGED: &str = "
         union select t.tgrelid from pg_catalog.pg_trigger t join pg_catalog.pg_trigger u on u.oid = t.tgparentid where {new u}
         union select ev_class from pg_catalog.pg_rewrite where {new pg_rewrite}
         union select polrelid from pg_catalog.pg_policy where {new pg_policy}
-        union select inhrelid from pg_catalog.pg_inherits where {new pg_inherits}
         union select ftrelid from pg_catalog.pg_foreign_table where {new pg_foreign_table}
         union select stxrelid from pg_catalog.pg_statistic_ext where {new pg_statistic_ext}
-        union select objid from pg_catalog.pg_depend where {new pg_depend} and classid = 'pg_catalog.pg_class'::regclass
-            and refclassid = classid
+    ), relations as (
+        select coalesce(i.indrelid, n.id) as id, i.indrelid is null
+                and exists (select from pg_catalog.pg_attribute where attrelid = n.id and not {new pg_attribute}) as old
+        from new n left join pg_catalog.pg_index i on i.indexrelid = n.id
+    ), of_others as (
+        select coalesce(r.ev_class, p.polrelid) as id
+        from pg_catalog.pg_depend d
+            left join pg_catalog.pg_rewrite r on d.classid = 'pg_catalog.pg_rewrite'::regclass and r.oid = d.objid
+            left join pg_catalog.pg_policy p on d.classid = 'pg_catalog.pg_policy'::regclass and p.oid = d.objid
+        where d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid in (select id from relations)
     )
-    select distinct coalesce(i.indrelid, n.rel)::int8 as rel, coalesce(c.relkind = 'c', false) as composite
-    from new n left join pg_catalog.pg_index i on i.indexrelid = n.rel left join pg_catalog.pg_class c on c.oid = n.rel";
+    select a.id::int8 as id, bool_or(a.old) as old, coalesce(bool_or(c.relkind = 'c'), false) as composite
+    from (select * from relations union all select id, false from of_others where id is not null) a
+        left join pg_catalog.pg_class c on c.oid = a.id
+    group by a.id";
+
+/// Catalogs of what relations name in their text. What is in them is read whole each time, but for what is PostgreSQL's or an
+/// extension's: a new name of such a thing shows only in others.
+const NAMED: [&str; 10] = [
+    "pg_type",
+    "pg_proc",
+    "pg_operator",
+    "pg_namespace",
+    "pg_collation",
+    "pg_opclass",
+    "pg_opfamily",
+    "pg_ts_config",
+    "pg_ts_dict",
+    "pg_foreign_server",
+];
+
+/// Whether something of the catalog `{named}` is new that is not read.
+const UNREAD: &str = "exists (select from pg_catalog.{named} n where {new n} and (n.oid < 16384 or n.oid in (
+    select objid from pg_catalog.pg_depend where refclassid = 'pg_catalog.pg_extension'::regclass and deptype = 'e'
+        and classid = 'pg_catalog.{named}'::regclass)))";
+const UNREAD_LABELS: &str = "exists (select from pg_catalog.pg_enum n where {new n} and n.enumtypid in (
+    select objid from pg_catalog.pg_depend where refclassid = 'pg_catalog.pg_extension'::regclass and deptype = 'e'
+        and classid = 'pg_catalog.pg_type'::regclass))";
 
 /// The number of `pg_class` in every database.
-const PG_CLASS: u32 = 1259;
+pub(crate) const PG_CLASS: u32 = 1259;
 
 /// What is there of the relations that did not change.
 const PRESENT: &str = "
@@ -67,56 +108,126 @@ const PRESENT: &str = "
     ";
 
 /// A schema that is looked at again and again, on a database that nobody else changes.
-pub(crate) struct Reader {
+#[derive(Debug)]
+pub struct Reader {
     gathered: Gathered,
-    mark: String,
-    token: String,
+    mark: Mark,
+}
+
+/// What a look needs to know of the one before.
+#[derive(Debug)]
+struct Mark {
+    /// The first transaction that the look has not seen, as text.
+    transaction: String,
+    shared: String,
+    links: BTreeSet<String>,
+}
+
+/// What a look had to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// All.
+    All,
+    /// Some relations.
+    Some {
+        /// Those that may have changed, or are new.
+        changed: BTreeSet<i64>,
+        /// Catalog and number of what is no longer there.
+        gone: BTreeSet<(u32, u32)>,
+    },
 }
 
 impl Reader {
     /// Reads all of it.
-    pub(crate) async fn open(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let (mark, token) = mark(connection).await?;
+    ///
+    /// # Errors
+    /// What the connection or the server say.
+    pub async fn open(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let mark = Mark::read(connection).await?;
         let gathered = fetch(connection, None, Gathered::default()).await?;
-        Ok(Self { gathered, mark, token })
+        Ok(Self { gathered, mark })
     }
 
     /// The schema as it was at the last look.
-    pub(crate) fn schema(&self) -> Schema {
+    pub fn schema(&self) -> Schema {
         self.gathered.clone().schema()
     }
 
-    /// Reads what changed since the last look.
-    pub(crate) async fn look(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let (mark, token) = mark(connection).await?;
-        let changed =
-            if token == self.token { changed(connection, &self.mark).await? } else { None };
-        self.mark = mark;
-        self.token = token;
-        if let Some(changed) = changed
-            && self.read(connection, &changed).await?
-        {
-            return Ok(());
-        }
-        self.gathered = fetch(connection, None, Gathered::default()).await?;
-        Ok(())
+    /// Reads what changed since the last look; what it then knows is what [`Schema::read`] would read. Gives whether it had to read
+    /// all for that.
+    ///
+    /// # Errors
+    /// What the connection or the server say; what was read is of no use then.
+    pub async fn look(&mut self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        Ok(self.see(connection).await? == Seen::All)
     }
 
-    /// Reads these alone. Whether that is enough.
+    /// The same, and what that took.
+    pub(crate) async fn see(&mut self, connection: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+        let now = Mark::read(connection).await?;
+        let before = std::mem::replace(&mut self.mark, now);
+        let changed = match before.shared == self.mark.shared {
+            true => self.changed(connection, &before).await?,
+            false => None,
+        };
+        if let Some(changed) = changed
+            && let Some(gone) = self.read(connection, &changed).await?
+        {
+            return Ok(Seen::Some { changed, gone });
+        }
+        self.gathered = fetch(connection, None, Gathered::default()).await?;
+        Ok(Seen::All)
+    }
+
+    /// The relations that changed since the mark; none if all must be read.
+    async fn changed(
+        &self,
+        connection: &mut PgConnection,
+        since: &Mark,
+    ) -> Result<Option<BTreeSet<i64>>, sqlx::Error> {
+        let links = since.links.symmetric_difference(&self.mark.links);
+        let of_link = |link: &String| link.split(':').next().and_then(|id| id.parse::<i64>().ok());
+        let mut relations: BTreeSet<i64> = links.filter_map(of_link).collect();
+        let sql = newer(CHANGED, &since.transaction);
+        for row in sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await? {
+            let id: i64 = row.try_get("id")?;
+            let known = u32::try_from(id)
+                .is_ok_and(|id| self.gathered.objects.contains_key(&(PG_CLASS, id)));
+            // Something of an extension's, or of ours, that others may name.
+            let unread = row.try_get("old")? && !known;
+            if unread || row.try_get("composite")? {
+                return Ok(None);
+            }
+            relations.insert(id);
+        }
+        if relations.len() > MOST {
+            return Ok(None);
+        }
+        let unread = sqlx::raw_sql(AssertSqlSafe(newer(&unread(), &since.transaction)));
+        let unread: bool = unread.fetch_one(connection).await?.try_get(0)?;
+        Ok((!unread).then_some(relations))
+    }
+
+    /// Reads these alone. Gives what is gone; nothing if that is not enough.
     async fn read(
         &mut self,
         connection: &mut PgConnection,
         changed: &BTreeSet<i64>,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<Option<BTreeSet<(u32, u32)>>, sqlx::Error> {
         let before = std::mem::take(&mut self.gathered);
         let mut columns = before.columns.clone();
         columns.retain(|(class, id), _| *class != PG_CLASS || !changed.contains(&i64::from(*id)));
         let rest = Gathered { columns, ..Gathered::default() };
         let mut now = fetch(connection, Some(changed), rest).await?;
+        let mut gone = BTreeSet::new();
         for (id, object) in &before.objects {
-            let there = now.present.get(&id.0).is_some_and(|ids| ids.contains(&id.1));
-            if there && !now.objects.contains_key(id) {
+            if now.objects.contains_key(id) {
+                continue;
+            }
+            if now.present.get(&id.0).is_some_and(|ids| ids.contains(&id.1)) {
                 now.objects.insert(*id, object.clone());
+            } else {
+                gone.insert(*id);
             }
         }
         for (id, other) in &before.aliases {
@@ -124,8 +235,22 @@ impl Reader {
         }
         let enough = !reaches_others(&before, &now);
         now.present.clear();
+        now.read_anew.clear();
         self.gathered = now;
-        Ok(enough)
+        Ok(enough.then_some(gone))
+    }
+}
+
+impl Mark {
+    async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let row = sqlx::raw_sql(MARK).fetch_one(connection).await?;
+        let links: Option<String> = row.try_get("links")?;
+        let links = links.unwrap_or_default();
+        Ok(Self {
+            transaction: row.try_get("mark")?,
+            shared: row.try_get("shared")?,
+            links: links.split(' ').filter(|link| !link.is_empty()).map(str::to_owned).collect(),
+        })
     }
 }
 
@@ -146,33 +271,23 @@ fn reaches_others(before: &Gathered, now: &Gathered) -> bool {
     before.objects.iter().any(object) || now.read_anew.iter().any(columns)
 }
 
-async fn mark(connection: &mut PgConnection) -> Result<(String, String), sqlx::Error> {
-    let row = sqlx::raw_sql(MARK).fetch_one(connection).await?;
-    Ok((row.try_get("mark")?, row.try_get("token")?))
+/// Puts in what `{new catalog}` stands for.
+fn newer(sql: &str, transaction: &str) -> String {
+    let mut parts = sql.split("{new ");
+    let mut newer = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (of, rest) = part.split_once('}').expect("a brace that is opened is closed");
+        newer +=
+            &format!("pg_catalog.age({of}.xmin) <= pg_catalog.age('{transaction}'::xid){rest}");
+    }
+    newer
 }
 
-/// The relations that changed since `mark`; none if all must be read.
-async fn changed(
-    connection: &mut PgConnection,
-    mark: &str,
-) -> Result<Option<BTreeSet<i64>>, sqlx::Error> {
-    let mut sql = String::new();
-    for (index, part) in CHANGED.split("{new ").enumerate() {
-        match part.split_once('}').filter(|_| index > 0) {
-            Some((of, rest)) => {
-                sql += &format!("age({of}.xmin) <= age('{mark}'::xid){rest}");
-            }
-            None => sql += part,
-        }
-    }
-    let mut relations = BTreeSet::new();
-    for row in sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await? {
-        if row.try_get("composite")? || relations.len() >= MOST {
-            return Ok(None);
-        }
-        relations.insert(row.try_get("rel")?);
-    }
-    Ok(Some(relations))
+/// Whether anything is new that is not read.
+fn unread() -> String {
+    let each = NAMED.iter().map(|named| UNREAD.replace("{named}", named));
+    let each: Vec<String> = each.chain([UNREAD_LABELS.to_owned()]).collect();
+    format!("select {}", each.join(" or "))
 }
 
 /// The query that reads all, or these relations and what is no relation.

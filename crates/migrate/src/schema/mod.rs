@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+pub use again::Reader;
 pub use difference::{Change, Difference, ObjectChange};
 pub use stored::{Fingerprint, StoredError};
 

@@ -1,5 +1,6 @@
 //! The shadow: a throw-away copy of a database's schema, with its migration history and nothing else of its rows.
 
+mod copy;
 mod history;
 mod private;
 pub(crate) mod reach;
@@ -9,12 +10,14 @@ pub(crate) mod sizes;
 
 use std::time::Duration;
 
-use liftlock_postgres::{ClusterError, FilesError, Programs, copy_schema};
+use liftlock_postgres::{ClusterError, FilesError, Programs};
 use secrecy::SecretString;
 
 use crate::database::Database;
 use crate::failure::reason;
 use crate::files::Script;
+pub(crate) use copy::Dump;
+use copy::RestoreError;
 use private::Private;
 use server::OnServer;
 
@@ -85,8 +88,10 @@ pub(crate) struct Shadow {
     pub(crate) url: SecretString,
     /// What is not as on the database itself.
     pub(crate) notes: Vec<String>,
-    /// What of the schema could not be copied, in the words of `pg_restore`.
+    /// What of the schema could not be copied, and why.
     pub(crate) missing: Vec<String>,
+    /// What it was made from, if that is kept.
+    pub(crate) dump: Option<Dump>,
     home: Home,
 }
 
@@ -98,16 +103,18 @@ enum Home {
 impl Shadow {
     /// Makes a database with the schema and the migration history of `database`, but none of its other rows: on the same
     /// server if its user may make databases and `scripts` do nothing that all databases of the server share, else on a
-    /// private one.
+    /// private one. With a `dump` the schema is that of the shadow that it is of.
     pub(crate) async fn like(
         database: &mut Database,
         scripts: &[&Script],
+        dump: Option<Dump>,
     ) -> Result<Self, TrialError> {
         let programs = Programs::find()?;
         let version = version(database, &programs).await?;
+        let content = |dump| Content::Schema { dump };
         match why_not_on_the_server(database, scripts).await? {
             None => {
-                let shadow = Self::on_server(database, &programs, Content::Schema).await?;
+                let mut shadow = Self::on_server(database, &programs, content(dump)).await?;
                 if shadow.missing.is_empty() {
                     return Ok(shadow);
                 }
@@ -116,13 +123,14 @@ impl Shadow {
                     "user {} may not copy everything on the server itself",
                     database.address.user
                 );
+                let dump = shadow.dump.take();
                 let private =
-                    Self::on_private(database, &programs, why, version, Content::Schema).await;
+                    Self::on_private(database, &programs, why, version, content(dump)).await;
                 let better =
                     private.ok().filter(|other| other.missing.len() < shadow.missing.len());
                 Ok(better.unwrap_or(shadow))
             }
-            Some(why) => Self::on_private(database, &programs, why, version, Content::Schema).await,
+            Some(why) => Self::on_private(database, &programs, why, version, content(dump)).await,
         }
     }
 
@@ -146,12 +154,15 @@ impl Shadow {
         programs: &Programs,
         content: Content,
     ) -> Result<Self, TrialError> {
-        let made = OnServer::make(database, programs).await;
+        let url = database.url.clone();
+        let (made, read) =
+            tokio::join!(OnServer::make(database, programs), content.read(programs, &url));
         let server = made.map_err(|error| failed(database, &error))?;
+        let content = read.map_err(|error| not_read(database, error))?;
         let url = server.url();
         let missing = content.copy(database, programs, &url).await?;
         let notes = settings::copy(&mut database.connection, &url, server.name(), false).await;
-        Ok(Self { url, notes, missing, home: Home::Server(server) })
+        Ok(Self { url, notes, missing, dump: content.dump(), home: Home::Server(server) })
     }
 
     async fn on_private(
@@ -162,19 +173,21 @@ impl Shadow {
         content: Content,
     ) -> Result<Self, TrialError> {
         let user = database.address.user.clone();
-        let made = Private::start().await;
+        let (made, read) = tokio::join!(Private::start(), content.read(programs, &database.url));
         let private = made.map_err(|source| TrialError::NoPlace {
             why: why.clone(),
             user,
             source: Box::new(source),
         })?;
+        let content = read.map_err(|error| not_read(database, error))?;
         let mut notes = vec![different_server(&why, programs.version(), version)];
         let prepared = private.prepare(&mut database.connection, &mut notes).await;
         let made = prepared.map_err(|error| failed(database, &error))?;
         let missing = content.copy(database, programs, &made.admin).await?;
         let (name, admin) = (&made.name, &made.admin);
         notes.extend(settings::copy(&mut database.connection, admin, name, true).await);
-        Ok(Self { url: made.trial, notes, missing, home: Home::Private(private) })
+        let (url, dump) = (made.trial, content.dump());
+        Ok(Self { url, notes, missing, dump, home: Home::Private(private) })
     }
 
     /// Where it is, for people.
@@ -187,38 +200,54 @@ impl Shadow {
 }
 
 /// What a shadow begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Content {
-    /// The schema and the migration history.
-    Schema,
+    /// The schema, which may have been read already, and the migration history.
+    Schema {
+        dump: Option<Dump>,
+    },
     Nothing,
 }
 
 impl Content {
+    /// Reads the schema, if that is wanted and not done.
+    async fn read(self, programs: &Programs, url: &SecretString) -> Result<Self, FilesError> {
+        match self {
+            Self::Schema { dump: None } => {
+                Ok(Self::Schema { dump: Dump::read(programs, url).await? })
+            }
+            other => Ok(other),
+        }
+    }
+
     /// Gives what could not be copied.
     async fn copy(
-        self,
+        &self,
         database: &mut Database,
         programs: &Programs,
         to: &SecretString,
     ) -> Result<Vec<String>, TrialError> {
-        if self == Self::Nothing {
-            return Ok(Vec::new());
-        }
-        let missing = copy(database, programs, to).await?;
+        let Self::Schema { dump } = self else { return Ok(Vec::new()) };
+        let copied = copy::restore(dump.as_ref(), programs, &database.url, to).await;
+        let missing = copied.map_err(|error| match error {
+            RestoreError::Files(error) => not_read(database, error),
+            RestoreError::Database(error) => failed(database, &error),
+        })?;
         let copied = history::copy(&mut database.connection, to).await;
         copied.map_err(|error| failed(database, &error))?;
         Ok(missing)
     }
+
+    fn dump(self) -> Option<Dump> {
+        match self {
+            Self::Schema { dump } => dump,
+            Self::Nothing => None,
+        }
+    }
 }
 
-async fn copy(
-    database: &Database,
-    programs: &Programs,
-    to: &SecretString,
-) -> Result<Vec<String>, TrialError> {
-    let copied = copy_schema(programs, &database.url, to, &[], COPY_LIMIT).await;
-    copied.map_err(|error| match &error {
+fn not_read(database: &Database, error: FilesError) -> TrialError {
+    match &error {
         FilesError::Failed { program: "pg_dump", reason, .. }
             if reason.contains("permission denied") =>
         {
@@ -229,7 +258,7 @@ async fn copy(
             }
         }
         _ => TrialError::Copy(error),
-    })
+    }
 }
 
 fn failed(database: &Database, error: &sqlx::Error) -> TrialError {

@@ -78,10 +78,10 @@ fn entries(dump: &str, any_order: bool) -> Vec<String> {
 }
 
 /// Numbers that look random, the same for the same seed.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -96,12 +96,12 @@ impl Dice {
 }
 
 /// A table of random columns. Each column is its name, and its type with what comes after that.
-struct Table {
+pub(crate) struct Table {
     name: String,
     columns: Vec<(String, String)>,
 }
 
-fn random_tables(dice: &mut Dice) -> (Vec<Table>, String) {
+pub(crate) fn random_tables(dice: &mut Dice) -> (Vec<Table>, String) {
     let names = ["r.plain", "r.\"Odd Name\"", "r.\"order\"", "public.r"];
     let types = [
         "integer default 5",
@@ -154,7 +154,7 @@ fn random_tables(dice: &mut Dice) -> (Vec<Table>, String) {
 }
 
 /// A change and one of the ways to take it back.
-fn change(
+pub(crate) fn change(
     dice: &mut Dice,
     tables: &[Table],
     ready: &[(&str, &str, String)],
@@ -182,7 +182,7 @@ fn change(
 }
 
 /// Runs it as one transaction. Some changes do not fit what is there: false.
-async fn fits(connection: &mut PgConnection, sql: &str) -> bool {
+pub(crate) async fn fits(connection: &mut PgConnection, sql: &str) -> bool {
     let sql = format!("begin; {sql}\n; commit");
     let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
     if done.is_err() {
