@@ -34,6 +34,8 @@ pub struct Settings {
     pub lint: LintSettings,
     /// What to do if others have changed the schema since the last run.
     pub drift: DriftPolicy,
+    /// Whether each run looks at the schema before and after it, and keeps it. A throw-away copy has nobody to look at it later.
+    pub keep_schema: bool,
     /// Who runs them; kept in the history.
     pub actor: Actor,
     /// The run that they belong to, if any; kept in the history.
@@ -61,6 +63,7 @@ impl Settings {
             accept_unproven: false,
             lint: LintSettings::default(),
             drift: DriftPolicy::Refuse,
+            keep_schema: true,
             actor,
             run: None,
             reason: None,
@@ -71,7 +74,7 @@ impl Settings {
 
     /// The same for a throw-away copy, of which no archive is made, and which nobody else changes.
     pub(crate) fn on_a_copy(&self) -> Self {
-        Self { snapshot: None, drift: DriftPolicy::Ignore, ..self.clone() }
+        Self { snapshot: None, drift: DriftPolicy::Ignore, keep_schema: false, ..self.clone() }
     }
 
     /// What the server's list of sessions calls ours, so that whoever waits for it knows whom to ask.

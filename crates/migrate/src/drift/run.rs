@@ -13,7 +13,8 @@ use crate::transaction::Workbench;
 
 /// A run that is on record as begun. Whoever holds the run lock has one.
 pub(crate) struct SchemaRun {
-    id: i64,
+    /// Its number; none if the schema is not kept.
+    id: Option<i64>,
 }
 
 impl SchemaRun {
@@ -24,6 +25,9 @@ impl SchemaRun {
         action: Action,
         on: On<'_>,
     ) -> Result<Self, Failure> {
+        if !bench.settings.keep_schema {
+            return Ok(Self { id: None });
+        }
         let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
         loop {
             let begun = begin(bench, action, on).await;
@@ -42,9 +46,10 @@ impl SchemaRun {
         result: Result<T, Failure>,
         on: On<'_>,
     ) -> Result<T, Failure> {
+        let Some(id) = self.id else { return result };
         // It keeps what the last transaction did, and that is not to be this one.
         let recorder = bench.recorder.take();
-        let ended = end(bench, self.id, result.is_ok(), None).await;
+        let ended = end(bench, id, result.is_ok(), None).await;
         if let Err(failure) = settle(bench, ended).await {
             on(&Progress::SchemaNotKept { reason: failure.to_string() });
         }
@@ -79,7 +84,7 @@ async fn begin(
     judge(bench.settings.drift, drift, on)?;
     let id = write_begin(bench, action, &live).await.map_err(|error| bench.failed(&error))?;
     commit(bench).await?;
-    Ok(SchemaRun { id })
+    Ok(SchemaRun { id: Some(id) })
 }
 
 async fn write_begin(

@@ -8,12 +8,13 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 const ANALYZE: &str = "analyze pg_catalog.pg_class, pg_catalog.pg_attribute, pg_catalog.pg_attrdef, pg_catalog.pg_constraint,
     pg_catalog.pg_depend, pg_catalog.pg_index, pg_catalog.pg_proc, pg_catalog.pg_sequence, pg_catalog.pg_trigger, pg_catalog.pg_type";
 
-/// Copies the rows of the history tables, as far as they are there, and sets what numbers them.
+/// Copies the rows of the history tables, as far as they are there, and sets what numbers them; not the schemas of earlier runs,
+/// which may be large and are not looked at on a copy.
 pub(super) async fn copy(from: &mut PgConnection, to: &SecretString) -> Result<(), sqlx::Error> {
     let tables = sqlx::raw_sql(
         "select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind = 'r' and c.oid = to_regclass(c.relname) and (c.relname = 'refinery_schema_history' or c.relname like
-             'liftlock\\_schema\\_%')",
+             'liftlock\\_schema\\_%') and c.relname not in ('liftlock_schema_snapshot', 'liftlock_schema_run')",
     );
     let tables = tables.fetch_all(&mut *from).await?;
     let mut connection = PgConnection::connect(to.expose_secret()).await?;
