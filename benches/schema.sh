@@ -1,6 +1,6 @@
 #!/bin/sh
 # How long it takes to read, fingerprint and compare a schema of 1,000 tables (`migrate drift`, process start included), and how long
-# `pg_dump --schema-only` of the same takes, turn by turn on one private server with fsync on. Prints medians in milliseconds.
+# `pg_dump --schema-only` of the same takes, turn by turn on one private server with fsync on. Prints medians in milliseconds, and the peak of memory.
 #
 #   cargo build --release -p liftlock-migrate && benches/schema.sh [RUNS]
 #
@@ -45,12 +45,17 @@ import os, statistics, subprocess, sys, time
 
 runs, migrate, pg_dump, psql = int(sys.argv[1]), *sys.argv[2:]
 url = os.environ["DATABASE_URL"]
+peaks = {}
 
 def timed(command, expected=0):
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert done.returncode == expected, (command, done.returncode)
-    return (time.perf_counter() - start) * 1000
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    took = (time.perf_counter() - start) * 1000
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == expected, (command, child.returncode)
+    peaks[command[0]] = max(peaks.get(command[0], 0), usage.ru_maxrss / 1024)
+    return took
 
 def turns(title, drifted):
     times = {"pg_dump": [], "migrate drift": []}
@@ -63,4 +68,5 @@ def turns(title, drifted):
 turns("1,000 tables, nothing changed (read, fingerprint)", False)
 subprocess.run([psql, "-qX", url, "-c", "alter table t7 drop name; drop index t9_at"], check=True)
 turns("1,000 tables, two changed (read, fingerprint, compare, diff)", True)
+print(f"migrate's peak of memory: {peaks[migrate]:.0f} MiB")
 PYTHON

@@ -56,17 +56,18 @@ pub(super) fn query_of(version: u32, only: Option<&str>, first: &str) -> String 
     let part = |(index, part): (usize, &&str)| {
         let part = for_version(part, version);
         match only.filter(|_| index < OF_RELATIONS) {
-            Some(only) => expand(&part.replace(
-                "{relations}",
-                &format!(
-                    "(select oid from pg_class where oid = any ({only}) and oid in {{relations}})"
-                ),
-            )),
+            Some(only) => expand(&part.replace("{relations}", &these(only))),
             None => expand(&part),
         }
     };
     let parts: String = PARTS.iter().enumerate().map(part).collect();
     format!("{keep}{first}{parts}{give_back}")
+}
+
+/// Those of the relations that are in the array `only`.
+fn these(only: &str) -> String {
+    let all = RELATIONS.strip_suffix(')').expect("it is in parentheses");
+    format!("{all} and oid = any ({only}))")
 }
 
 fn setting(name: &str, value: &str) -> String {
@@ -120,11 +121,16 @@ fn macro_sql(name: &str, argument: &str) -> String {
                      and refclassid = 'pg_extension'::regclass and deptype = 'e')"
             )
         }
-        "options" => format!("(select string_agg(o, ', ' order by o) from unnest({argument}) o)"),
+        // Most have none, and the sub-query costs as much as all the rest of a column.
+        "options" => format!(
+            "case when {argument} is not null
+                then (select string_agg(o, ', ' order by o) from unnest({argument}) o) end"
+        ),
         "secret" => format!(
-            "(select string_agg(case when o ~* '^[^=]*(pass|secret|token|key|credential)|://[^/]*:[^/]*@|password\\s*='
+            "case when {argument} is not null
+                then (select string_agg(case when o ~* '^[^=]*(pass|secret|token|key|credential)|://[^/]*:[^/]*@|password\\s*='
                                      then split_part(o, '=', 1) || '=(not shown)' else o end, ', ' order by o)
-              from unnest({argument}) o)"
+              from unnest({argument}) o) end"
         ),
         other => unreachable!("{other} stands for nothing"),
     }

@@ -9,7 +9,7 @@ select '+constraint', 'pg_constraint'::regclass::oid, c.oid, 0,
            case when i.indisreplident then 'replica identity' end,
            case when not i.indisvalid then 'its index is INVALID' end,
            'index options ' || {options x.reloptions},
-           'index tablespace ' || (select quote_ident(spcname) from pg_tablespace where oid = x.reltablespace))
+           'index tablespace ' || case when x.reltablespace <> 0 then (select quote_ident(spcname) from pg_tablespace where oid = x.reltablespace) end)
 from pg_constraint c
 left join pg_class t on t.oid = c.conrelid
 left join pg_index i on i.indexrelid = c.conindid and c.contype in ('p', 'u', 'x')
@@ -27,8 +27,8 @@ select '+index', 'pg_class'::regclass::oid, c.oid, 0, c.oid::regclass::text,
            case when not i.indisvalid then 'INVALID' end,
            case when i.indisclustered then 'clustered' end,
            case when i.indisreplident then 'replica identity' end,
-           'partition of ' || (select p.inhparent::regclass from pg_inherits p where p.inhrelid = c.oid),
-           'tablespace ' || (select quote_ident(spcname) from pg_tablespace where oid = c.reltablespace),
+           'partition of ' || case when c.relispartition then (select p.inhparent::regclass from pg_inherits p where p.inhrelid = c.oid) end,
+           'tablespace ' || case when c.reltablespace <> 0 then (select quote_ident(spcname) from pg_tablespace where oid = c.reltablespace) end,
            (select string_agg('statistics of column ' || a.attnum || ': ' || a.attstattarget, E'\x1f' order by a.attnum)
             from pg_attribute a where a.attrelid = c.oid and a.attstattarget >= 0))
 from pg_index i join pg_class c on c.oid = i.indexrelid

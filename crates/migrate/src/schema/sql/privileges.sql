@@ -3,11 +3,11 @@
 with granted (class, id, sub, acl, owner, base) as (
     select 'pg_class'::regclass::oid, c.oid, 0, c.relacl, c.relowner,
            acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner)
-    from pg_class c where c.relacl is not null and c.oid in {relations}
+    from pg_class c where c.relacl is not null and c.oid >= 16384
     union all
     select 'pg_class'::regclass::oid, c.oid, a.attnum, a.attacl, c.relowner, acldefault('c', c.relowner)
     from pg_attribute a join pg_class c on c.oid = a.attrelid
-    where a.attacl is not null and not a.attisdropped and c.oid in {relations}
+    where a.attacl is not null and not a.attisdropped and a.attrelid >= 16384
     union all
     select 'pg_proc'::regclass::oid, p.oid, 0, p.proacl, p.proowner, acldefault('f', p.proowner)
     from pg_proc p where p.proacl is not null and {own p.pronamespace}

@@ -10,7 +10,7 @@ select case c.relkind when 'f' then '+foreign table' when 'v' then '+view' when 
            'partition by ' || case when c.relkind = 'p' then pg_get_partkeydef(c.oid) end,
            'of type ' || nullif(c.reloftype, 0)::regtype,
            'access method ' || (select quote_ident(amname) from pg_am where oid = c.relam and amname <> 'heap'),
-           'tablespace ' || (select quote_ident(spcname) from pg_tablespace where oid = c.reltablespace),
+           'tablespace ' || case when c.reltablespace <> 0 then (select quote_ident(spcname) from pg_tablespace where oid = c.reltablespace) end,
            'options ' || {options c.reloptions},
            'toast options ' || (select {options t.reloptions} from pg_class t where t.oid = c.reltoastrelid),
            'server ' || (select quote_ident(srvname) from pg_foreign_server s where s.oid = f.ftserver),
