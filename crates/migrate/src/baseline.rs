@@ -1,5 +1,8 @@
 //! A database that was there before its migrations: it is proven to be what they make, and recorded as such.
 
+mod first;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use liftlock_model::{Exit, MigrationId};
@@ -18,7 +21,10 @@ use crate::progress::Progress;
 use crate::refinery;
 use crate::schema::{Difference, Schema};
 use crate::shadow::{Shadow, TrialError};
+use crate::squash::SquashError;
 use crate::transaction::Workbench;
+
+pub use first::{FirstMade, FromDatabase};
 
 /// Migrations that were recorded as applied without being run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +55,49 @@ pub enum BaselineError {
         /// From what the migrations make to what is there.
         difference: Box<Difference>,
     },
+    /// The first migration does not make what the database is.
+    #[error(
+        "the script does not make what {database} is; - is what is there, + is what it makes:\n{difference}\n\
+         nothing was written; if somebody is at work on the schema, run it again; else write V0001 by hand, and record it: \
+         `migrate baseline --at V0001`"
+    )]
+    Unlike {
+        /// Host, port and database.
+        database: String,
+        /// From what is there to what the script makes.
+        difference: Box<Difference>,
+    },
+    /// There are migrations.
+    #[error(
+        "{} has migrations already: `migrate baseline --at` records which of them the database has", directory.display()
+    )]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The database is empty.
+    #[error("{database} holds nothing: begin with `migrate new`")]
+    Nothing {
+        /// Host, port and database.
+        database: String,
+    },
+    /// The name is none.
+    #[error("{name:?} gives no name: expected words of letters and digits")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The first migration could not be made or tried.
+    #[error("no first migration: {0}")]
+    First(#[from] Box<SquashError>),
+    /// A file could not be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The database has a history.
     #[error("{database} has a history already, up to V{newest:04}: go on with `migrate`")]
     History {
@@ -65,7 +114,7 @@ pub enum BaselineError {
     Connect(#[from] ConnectError),
     /// The migrations do not run on an empty database.
     #[error("the migrations do not run on an empty database: {0}")]
-    Migrations(ApplyError),
+    Migrations(Box<ApplyError>),
     /// The database failed us, or its history does not fit.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -75,10 +124,25 @@ impl BaselineError {
     /// The exit code that a command ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::History { .. } | Self::Trial(_) | Self::Connect(_) => Exit::Usage,
-            Self::Differs { .. } | Self::Migrations(_) => Exit::Failed,
+            Self::History { .. }
+            | Self::Trial(_)
+            | Self::Connect(_)
+            | Self::Directory { .. }
+            | Self::Nothing { .. }
+            | Self::Name { .. } => Exit::Usage,
+            Self::Differs { .. }
+            | Self::Unlike { .. }
+            | Self::Migrations(_)
+            | Self::File { .. } => Exit::Failed,
+            Self::First(error) => error.exit(),
             Self::Failure(failure) => failure.exit(),
         }
+    }
+}
+
+impl From<SquashError> for BaselineError {
+    fn from(error: SquashError) -> Self {
+        Self::First(Box::new(error))
     }
 }
 
@@ -96,7 +160,8 @@ impl Database {
         on: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Baselined, BaselineError> {
         let latest = migrations.latest().unwrap_or(0);
-        if at < 1 || at > latest {
+        let first = migrations.all().first().map_or(1, |first| first.id.version);
+        if at < first || at > latest {
             return Err(Failure::NoSuchVersion { wanted: at, latest }.into());
         }
         let wanted: Vec<&Migration> =
@@ -132,7 +197,8 @@ impl Database {
         let scripts: Vec<_> = wanted.map(|migration| &migration.up).collect();
         let trial = Shadow::empty(self, &scripts).await?;
         let mut made = Self::connect(&trial.url, self.settings.on_a_copy()).await?;
-        made.apply(migrations, Some(at), &mut |_| {}).await.map_err(BaselineError::Migrations)?;
+        let applied = made.apply(migrations, Some(at), &mut |_| {}).await;
+        applied.map_err(|error| BaselineError::Migrations(Box::new(error)))?;
         let made_schema = read(&mut made.connection, &made.address.place).await?;
         close(made.connection).await;
         let here = read(&mut self.connection, &self.address.place).await?;

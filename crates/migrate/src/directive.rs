@@ -1,10 +1,11 @@
 //! What a script's comments ask for: `-- migrate: no-transaction`, `-- migrate: phase contract`,
-//! `-- migrate: allow RULE reason`. Pure.
+//! `-- migrate: allow RULE reason`, `-- migrate: squashes V0001..V0041 HASH HASH`. Pure.
 
 use liftlock_model::Phase;
 use serde::Serialize;
 
 use crate::script::{Inspection, Remark};
+use crate::squash::seal::{Seal, WORD};
 
 /// A rule that does not hold for one statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +29,9 @@ pub struct Directives {
     pub phase: Phase,
     /// Rules that do not hold for some statements.
     pub allows: Vec<Allow>,
+    /// The histories that it stands for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub squashes: Vec<Seal>,
 }
 
 /// The directives that there are, for messages.
@@ -81,6 +85,10 @@ impl Directives {
                     follows.ok_or("no statement follows it: put it above the one it is about")?;
                 self.allows.push(Allow { rule, reason, line: remark.line, statement });
                 Ok(())
+            }
+            Some(WORD) => {
+                self.squashes.push(Seal::parse(words)?);
+                first(WORD)
             }
             _ => Err(FORMS.into()),
         }

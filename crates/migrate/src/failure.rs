@@ -165,6 +165,17 @@ pub enum Failure {
         /// The scripts.
         scripts: Vec<String>,
     },
+    /// A squash goes back whole or not at all; nothing was touched.
+    #[error(
+        "{id} stands for V{first:04} to V{:04} here, and the database does not have these one by one: it goes back whole, to an empty \
+         database, with `migrate rollback --to 0`, or not at all", id.version
+    )]
+    Squashed {
+        /// The squash.
+        id: MigrationId,
+        /// The first migration that it stands for.
+        first: i32,
+    },
     /// Others have changed the schema since the last run; nothing was touched.
     #[error("{0}")]
     Drift(Drifted),
@@ -309,7 +320,7 @@ impl Failure {
             | Self::ChangedHalf { .. }
             | Self::NotInDoubt { .. }
             | Self::NoRollback { .. } => Exit::Usage,
-            Self::Unproven { .. } | Self::Drift(_) => Exit::Refused,
+            Self::Unproven { .. } | Self::Squashed { .. } | Self::Drift(_) => Exit::Refused,
             Self::Snapshot(SnapshotFailure(error)) => error.exit(),
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Lock(LockError::Pooled) => Exit::Usage,

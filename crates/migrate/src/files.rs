@@ -11,6 +11,8 @@ use liftlock_model::{ArtifactHash, MigrationChecksum, MigrationId, MigrationStam
 use self::disk::Looked;
 use crate::directive::Directives;
 use crate::script::{Inspection, Statement, inspect};
+use crate::squash::replace;
+use crate::squash::seal::Seal;
 
 /// The longest name that refinery's history table holds.
 pub(crate) const LONGEST_NAME: usize = 255;
@@ -59,6 +61,17 @@ impl Migration {
     /// When it runs.
     pub fn phase(&self) -> Phase {
         self.up.directives.phase
+    }
+
+    /// The histories that it stands for; none if it is no squash.
+    pub(crate) fn seals(&self) -> &[Seal] {
+        &self.up.directives.squashes
+    }
+
+    /// The newest migration that stays when this one is rolled back; 0 for none.
+    pub(crate) fn before(&self) -> i32 {
+        let first = self.seals().iter().map(|seal| seal.from).min();
+        first.unwrap_or(self.id.version) - 1
     }
 
     /// What a release keeps of it.
@@ -134,6 +147,9 @@ impl Migrations {
     /// end the migration's transaction.
     pub fn read(directory: &Path) -> Result<Self, FilesError> {
         let mut problems = Vec::new();
+        if let Some(problem) = replace::cut_off(directory) {
+            return Err(FilesError { directory: directory.to_owned(), problems: vec![problem] });
+        }
         let mut found = Found::default();
         for looked in disk::read(directory) {
             problems.extend(looked.problems);
@@ -163,6 +179,11 @@ impl Migrations {
     /// What a release keeps of them.
     pub fn stamps(&self) -> Vec<MigrationStamp> {
         self.all.iter().map(Migration::stamp).collect()
+    }
+
+    /// The squash that they begin with, if they begin with one.
+    pub(crate) fn squash(&self) -> Option<&Migration> {
+        self.all.first().filter(|first| !first.seals().is_empty())
     }
 
     /// The newest number; none if there are no migrations.
@@ -314,19 +335,74 @@ impl Found {
         }
     }
 
+    /// The newest squash: its number and file.
+    fn squash(&self) -> Option<(i32, String)> {
+        let squashes = self.by_version.values().flatten().filter(|file| is_squash(file));
+        squashes.map(|file| (file.id.version, file.file.clone())).max()
+    }
+
     fn into_migrations(self, problems: &mut Vec<FileProblem>) -> Vec<Migration> {
-        let mut all = Vec::new();
+        let mut all: Vec<Migration> = Vec::new();
+        let squash = self.squash();
         let mut expected = 1;
         for (version, files) in self.by_version {
+            if let Some((squash, by)) = squash.as_ref().filter(|(squash, _)| version < *squash) {
+                let problem = format!(
+                    "{by} stands for all up to V{squash:04}: move it away, or give it the next free number if it is a new one"
+                );
+                let told = |file: &FoundFile| FileProblem {
+                    file: file.file.clone(),
+                    line: None,
+                    problem: problem.clone(),
+                };
+                problems.extend(files.iter().map(told));
+                continue;
+            }
             if files.iter().any(|found| found.kind == Kind::Up) {
-                if version != expected {
+                // A squash stands for all before it.
+                let begins = squash.as_ref().is_some_and(|(squash, _)| *squash == version);
+                if version != expected && !begins {
                     problems.push(gap(&files, expected, version));
                 }
                 expected = version.saturating_add(1);
             }
-            all.extend(one_migration(files, problems));
+            let migration = one_migration(files, problems);
+            if let Some(migration) = &migration
+                && let Some(problem) = squash_problem(migration)
+            {
+                let file = migration.up.file.clone();
+                problems.push(FileProblem { file, line: None, problem });
+            }
+            all.extend(migration);
         }
         all
+    }
+}
+
+fn is_squash(file: &FoundFile) -> bool {
+    let script = file.script.as_ref().filter(|_| file.kind == Kind::Up);
+    script.is_some_and(|script| !script.directives.squashes.is_empty())
+}
+
+/// Why a squash cannot be one.
+fn squash_problem(migration: &Migration) -> Option<String> {
+    let (seals, back) = (migration.seals(), &migration.rollback.directives.squashes);
+    let directives = &migration.up.directives;
+    match () {
+        () if seals.is_empty() && back.is_empty() => None,
+        () if seals != back => Some(format!(
+            "its `-- migrate: squashes …` comments must stand in {} too, as `migrate squash` wrote them",
+            migration.rollback.file
+        )),
+        () if seals.iter().any(|seal| seal.to != migration.id.version)
+            || seals.iter().all(|seal| seal.from != 1) =>
+        {
+            Some("its `-- migrate: squashes …` comments are for another number".into())
+        }
+        () if directives.no_transaction || directives.phase != Phase::Expand => {
+            Some("a squash can be neither `no-transaction` nor `phase contract`".into())
+        }
+        () => None,
     }
 }
 

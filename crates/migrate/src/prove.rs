@@ -120,7 +120,11 @@ impl Database {
             return Err(ProveError::Refused { database, problems: comparison.problems });
         }
         let mended: Vec<i32> = comparison.mended.iter().map(|one| one.id.version).collect();
-        let to = to.or_else(|| oldest_unproven(&applied, &mended).map(|oldest| oldest - 1));
+        // What a squash stands for keeps the rollback scripts that it had.
+        let stood_for = comparison.stood_for;
+        let own: Vec<&Applied> = applied.iter().filter(|one| one.version > stood_for).collect();
+        let to = to.or_else(|| oldest_unproven(&own, &mended).map(|oldest| oldest - 1));
+        let to = to.map(|to| to.max(stood_for));
         let mut proving = Proving { database, tried_on: None, proofs: Vec::new() };
         let Some(to) = to else { return Ok(proving) };
         let newest = applied.last().map_or(0, |one| one.version);
@@ -178,9 +182,9 @@ impl Database {
 }
 
 /// The oldest migration whose rollback script nobody has tried, as it is now.
-fn oldest_unproven(applied: &[Applied], mended: &[i32]) -> Option<i32> {
+fn oldest_unproven(applied: &[&Applied], mended: &[i32]) -> Option<i32> {
     let unproven =
-        |one: &&Applied| one.rollback != RollbackProof::Proven || mended.contains(&one.version);
+        |one: &&&Applied| one.rollback != RollbackProof::Proven || mended.contains(&one.version);
     applied.iter().filter(unproven).map(|one| one.version).min()
 }
 
@@ -207,8 +211,8 @@ async fn try_each(
     let mut quiet = |_: &Progress| {};
     let mut proofs = Vec::new();
     let Some(first) = scripts.first() else { return Ok(proofs) };
-    if first.id.version > 1 {
-        let before = copy.apply(migrations, Some(first.id.version - 1), &mut quiet).await;
+    if first.before() > 0 {
+        let before = copy.apply(migrations, Some(first.before()), &mut quiet).await;
         before.map_err(|error| error.failure)?;
     }
     let mut schema = read(copy).await?;
@@ -216,7 +220,7 @@ async fn try_each(
         let (id, version) = (migration.id.clone(), migration.id.version);
         copy.apply(migrations, Some(version), &mut quiet).await.map_err(|error| error.failure)?;
         let up = read(copy).await?;
-        let problem = match copy.rollback(version - 1, true, &mut quiet).await {
+        let problem = match copy.rollback(migration.before(), true, &mut quiet).await {
             Err(error) => Some(format!("its rollback does not run: {}", error.failure)),
             Ok(_) => {
                 let problem = judge(&schema, &up, &read(copy).await?);

@@ -163,7 +163,13 @@ async fn find(bench: &mut Workbench<'_>, to: To) -> Result<Vec<Back>, Failure> {
     if !scripts.is_empty() && !bench.settings.accept_unproven {
         return Err(Failure::Unproven { scripts });
     }
-    newest_first.filter_map(|version| back(version).transpose()).collect()
+    let found: Result<Vec<Back>, Failure> =
+        newest_first.filter_map(|version| back(version).transpose()).collect();
+    let found = found?;
+    match found.iter().find_map(Back::squashed).filter(|_| to != To::Version(0)) {
+        Some((id, first)) => Err(Failure::Squashed { id, first }),
+        None => Ok(found),
+    }
 }
 
 /// How many of these, which are in order, are to be rolled back.
@@ -199,6 +205,12 @@ impl Back {
         let id = half.id.clone();
         let script = Script::kept(format!("{id}.rollback.sql"), half.rollback_sql.clone());
         Self { id, script, checksum: half.checksum.clone(), snapshot: None, half: Some(half) }
+    }
+
+    /// If it is a squash: it, and the first that it stands for.
+    fn squashed(&self) -> Option<(MigrationId, i32)> {
+        let first = self.script.directives.squashes.iter().map(|seal| seal.from).min()?;
+        Some((self.id.clone(), first))
     }
 
     /// What can be tried in a transaction, to see what it would lose.

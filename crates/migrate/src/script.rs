@@ -125,6 +125,8 @@ struct Draft<'a> {
     /// How many `begin atomic` and `case` of a function's SQL body are open (PostgreSQL 14: semicolons within it do not end the
     /// statement).
     open: usize,
+    /// How many parentheses are open: semicolons within them (`create rule … do also (…; …)`) do not end the statement.
+    parentheses: usize,
 }
 
 impl<'a> Draft<'a> {
@@ -139,10 +141,14 @@ impl<'a> Draft<'a> {
         self.of_client |= after("from") && token.is("stdin") || after("to") && token.is("stdout");
         if token.is("atomic") && after("begin") && self.head.len() > 1 {
             self.open = 1;
-        } else if self.in_body() && token.is("case") {
+        } else if self.open > 0 && token.is("case") {
             self.open += 1;
-        } else if self.in_body() && token.is("end") {
+        } else if self.open > 0 && token.is("end") {
             self.open -= 1;
+        } else if token == Token::Sign('(') {
+            self.parentheses += 1;
+        } else if token == Token::Sign(')') {
+            self.parentheses = self.parentheses.saturating_sub(1);
         }
         if self.head.len() < HEAD {
             self.head.push(token);
@@ -156,7 +162,7 @@ impl<'a> Draft<'a> {
     }
 
     fn in_body(&self) -> bool {
-        self.open > 0
+        self.open > 0 || self.parentheses > 0
     }
 
     /// A word of the head, in lower case.
@@ -425,6 +431,9 @@ mod tests {
     fn statements_are_counted() {
         assert_eq!(inspect("-- nothing\n /* at all */ ;;").statements, []);
         assert_eq!(inspect("select 1; select ';'; select $$;$$").statements.len(), 3);
+        let rule =
+            "create rule r as on insert to t do also (notify a; select (1); notify b); select 3";
+        assert_eq!(inspect(rule).statements.len(), 2);
         let body = "create function f() returns int begin atomic select 1; select 2; end; select 3";
         assert_eq!(inspect(body).statements.len(), 2);
     }

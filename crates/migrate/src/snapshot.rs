@@ -2,7 +2,7 @@
 //! as an archive of `pg_dump` ([`Archives`]) that is read back at once, can be verified on a throw-away server, and restored.
 
 mod archives;
-mod census;
+pub(crate) mod census;
 mod dump;
 mod error;
 mod instance;

@@ -61,5 +61,7 @@ mod rollback;
 mod schema;
 #[path = "database/snapshot.rs"]
 mod snapshot;
+#[path = "database/squash.rs"]
+mod squash;
 #[path = "database/watch.rs"]
 mod watch;

@@ -109,6 +109,26 @@ pub async fn whole_schema(
     run.await
 }
 
+/// The SQL text that `pg_dump` makes of a database in UTF-8, with these further arguments, within a time.
+///
+/// # Errors
+/// [`FilesError`] with the program's words.
+pub async fn sql_text(
+    programs: &Programs,
+    url: &SecretString,
+    arguments: &[&str],
+    within: Duration,
+) -> Result<String, FilesError> {
+    let run = run_program(programs, "pg_dump", url, within, |command| {
+        command.arg("--encoding=UTF8").args(arguments);
+    });
+    String::from_utf8(run.await?).map_err(|error| FilesError::Failed {
+        program: "pg_dump",
+        place: Target::parse(url).map(|target| target.place()).unwrap_or_default(),
+        reason: error.to_string(),
+    })
+}
+
 /// Copies the schema of one database into another, empty one, and the rows of the tables `rows_of`, within a time for each
 /// of the four programs that this takes. Gives what could not be copied, in the words of `pg_restore`: owners and
 /// extensions that the other database's user may not set, for example.

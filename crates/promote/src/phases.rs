@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn a_release_that_begins_with_a_squash_goes_where_all_of_it_is() {
+        let old = release("eee");
+        let mut squashed = release("eeee");
+        squashed.content.migrations.drain(..2);
+        squashed.content.migrations[0].id.name = "squash".into();
+        let before = |previous, applied| before_rollout(&squashed, previous, applied).ok();
+        assert_eq!(before(Some(&old), 3), Some(4));
+        assert_eq!(before(None, 0), Some(4));
+        assert_eq!(before_rollback(&old, Some(&squashed)).ok(), Some(None));
+    }
+
+    #[test]
     fn contract_migrations_come_back_before_an_older_release_serves() {
         let back = |old: &str, serving: &str| {
             before_rollback(&release(old), Some(&release(serving)))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use liftlock_ledger::{AppendError, Draft, Ledger};
-use liftlock_migrate::{FilesError, Migrations};
+use liftlock_migrate::{FileProblem, FilesError, Migrations};
 use liftlock_model::{Actor, CommitSha, Event, ImageRef, Release, ReleaseContent, ServiceName};
 
 use crate::archive::{self, ArchiveError};
@@ -174,6 +174,17 @@ fn migrations(
 ) -> Result<(Vec<liftlock_model::MigrationStamp>, archive::Files), ReleaseError> {
     let all = Migrations::read(directory)?;
     let belongs = |version: i32| up_to.is_none_or(|newest| version <= newest);
+    if let (Some(up_to), Some(first)) = (up_to, all.all().first())
+        && up_to > 0
+        && up_to < first.id.version
+    {
+        let problem = format!(
+            "it stands for all up to V{:04}, so that no release can end with V{up_to:04}",
+            first.id.version
+        );
+        let problem = FileProblem { file: first.up.file.clone(), line: None, problem };
+        return Err(FilesError { directory: directory.to_owned(), problems: vec![problem] }.into());
+    }
     let stamps: Vec<_> =
         all.stamps().into_iter().filter(|stamp| belongs(stamp.id.version)).collect();
     let keep = |path: &Path| {

@@ -13,6 +13,7 @@ mod new;
 mod prove;
 mod resolve;
 mod rollback;
+mod squash;
 mod status;
 
 pub use adopt::Adopt;
@@ -26,6 +27,7 @@ pub use new::New;
 pub use prove::Prove;
 pub use resolve::Resolve;
 pub use rollback::Rollback;
+pub use squash::Squash;
 pub use status::Status;
 
 /// Reads a migration's number, such as `V0041` or `41`.

@@ -229,7 +229,7 @@ impl<'a> Bench<'a> {
     async fn down(&mut self, migration: &Migration) -> Result<Vec<ScriptTrace>, Failure> {
         let database = &mut self.stage.database;
         database.recorder = Some(Recorder::new(false));
-        let rolled_back = database.rollback(migration.id.version - 1, true, &mut |_| {}).await;
+        let rolled_back = database.rollback(migration.before(), true, &mut |_| {}).await;
         let traces = database.recorder.take().map(|recorder| recorder.scripts);
         rolled_back.map(|_| traces.unwrap_or_default()).map_err(|error| error.failure)
     }

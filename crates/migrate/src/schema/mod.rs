@@ -76,6 +76,15 @@ impl Schema {
         difference::compare(before, after)
     }
 
+    /// The same, whoever owns what.
+    pub(crate) fn without_owners(mut self) -> Self {
+        for object in self.objects.values_mut() {
+            object.definition.retain(|line| !line.starts_with("owner "));
+            object.facts.retain(|line| !line.starts_with("owner "));
+        }
+        self
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.objects.len()

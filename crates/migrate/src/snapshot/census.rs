@@ -7,10 +7,10 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use super::manifest::{Contents, Sequence};
 
 /// How large objects are called among tables.
-pub(super) const LARGE_OBJECTS: &str = "large objects";
+pub(crate) const LARGE_OBJECTS: &str = "large objects";
 
 /// Settings that say how values are written as text, and that no row is hidden.
-pub(super) const SETTINGS: &str = "
+pub(crate) const SETTINGS: &str = "
     set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC';
     set local extra_float_digits = 1; set local bytea_output = 'hex'; set local xmlbinary = 'base64';
     set local lc_monetary = 'C'; set local search_path = pg_catalog; set local row_security = off;
@@ -18,13 +18,13 @@ pub(super) const SETTINGS: &str = "
 
 /// Whether rows are read, or only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(crate) enum Depth {
     Checksums,
     Rows,
 }
 
 /// Looks at every table whose rows `pg_dump` takes along, in the open transaction. The tables come in the order of their names.
-pub(super) async fn contents(
+pub(crate) async fn contents(
     connection: &mut PgConnection,
     depth: Depth,
 ) -> Result<Vec<Contents>, sqlx::Error> {
@@ -71,7 +71,7 @@ async fn ask(
 }
 
 /// Where the sequences are that were used.
-pub(super) async fn sequences(connection: &mut PgConnection) -> Result<Vec<Sequence>, sqlx::Error> {
+pub(crate) async fn sequences(connection: &mut PgConnection) -> Result<Vec<Sequence>, sqlx::Error> {
     let rows = sqlx::query(
         "select format('%I.%I', schemaname, sequencename), last_value, increment_by < 0
          from pg_sequences where last_value is not null and not cycle order by 1",
@@ -84,7 +84,7 @@ pub(super) async fn sequences(connection: &mut PgConnection) -> Result<Vec<Seque
 }
 
 /// What differs between what must be there and what is, for people.
-pub(super) fn differences(expected: &[Contents], found: &[Contents]) -> Vec<String> {
+pub(crate) fn differences(expected: &[Contents], found: &[Contents]) -> Vec<String> {
     let mut left: BTreeMap<&str, &Contents> =
         found.iter().map(|one| (one.table.as_str(), one)).collect();
     let mut differences = Vec::new();
@@ -109,7 +109,7 @@ pub(super) fn differences(expected: &[Contents], found: &[Contents]) -> Vec<Stri
 }
 
 /// Which sequences are behind where they must be at least: they would give the same values again.
-pub(super) fn behind(expected: &[Sequence], found: &[Sequence]) -> Vec<String> {
+pub(crate) fn behind(expected: &[Sequence], found: &[Sequence]) -> Vec<String> {
     let found: BTreeMap<&str, i64> =
         found.iter().map(|one| (one.name.as_str(), one.last)).collect();
     let behind = expected.iter().filter_map(|Sequence { name, last, down }| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use liftlock_migrate::commands::{
-    Adopt, Baseline, Check, Drift, Failed, Fleet, New, Prove, Resolve, Rollback, Status,
+    Adopt, Baseline, Check, Drift, Failed, Fleet, New, Prove, Resolve, Rollback, Squash, Status,
 };
 use liftlock_migrate::{DriftPolicy, Settings};
 use liftlock_model::Actor;
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Rolls back, newest first, with the rollback scripts that the database keeps
     Rollback(Rollback),
+    /// Makes one migration of many, proven to make the same schema and rows, and puts it in their place
+    Squash(Squash),
     Snapshot(Snapshot),
     Restore(Restore),
     /// Tries the rollback scripts of what is applied on a database of their own, and puts on record which are right

@@ -82,6 +82,7 @@ async fn dispatch(Arguments { command, apply, options }: Arguments) -> Result<En
         Some(Command::Drift(ask)) => ask.run(&options).await,
         Some(Command::Check(ask)) => ask.run(&options).await,
         Some(Command::Rollback(ask)) => ask.run(&options).await,
+        Some(Command::Squash(ask)) => ask.run(&options).await,
         Some(Command::Prove(ask)) => ask.run(&options).await,
         Some(Command::Fleet(ask)) => ask.run(&options).await,
         Some(Command::Resolve(ask)) => ask.run(&options).await,
