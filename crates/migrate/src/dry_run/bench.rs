@@ -222,7 +222,7 @@ impl<'a> Bench<'a> {
         database.recorder = record.then(|| Recorder::new(watch));
         let to = Some(migration.id.version);
         let applied = database.apply(self.migrations, to, &mut |_| {}).await;
-        let traces = database.recorder.take().map(|recorder| recorder.scripts);
+        let traces = database.recorder.take().map(Recorder::into_scripts);
         applied.map(|_| traces.unwrap_or_default()).map_err(|error| error.failure)
     }
 
@@ -230,7 +230,7 @@ impl<'a> Bench<'a> {
         let database = &mut self.stage.database;
         database.recorder = Some(Recorder::new(false));
         let rolled_back = database.rollback(migration.before(), true, &mut |_| {}).await;
-        let traces = database.recorder.take().map(|recorder| recorder.scripts);
+        let traces = database.recorder.take().map(Recorder::into_scripts);
         rolled_back.map(|_| traces.unwrap_or_default()).map_err(|error| error.failure)
     }
 

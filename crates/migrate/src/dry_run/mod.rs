@@ -1,7 +1,9 @@
 //! Trying what is pending: for real, on a database that is there for the trial only.
 
+mod alone;
 mod bench;
 mod breaks;
+mod bystander;
 mod combine;
 pub(crate) mod dangers;
 pub(crate) mod findings;

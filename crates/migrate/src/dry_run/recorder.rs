@@ -8,6 +8,7 @@ use std::time::Instant;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
+use super::alone::Alone;
 use super::statement::{Lock, RowsTouched, StatementTrial, cut};
 use crate::files::Script;
 use crate::transaction::first_refusal;
@@ -47,18 +48,18 @@ const HELD: &str = "
 
 /// Something that was there before the transaction.
 #[derive(Debug, Clone)]
-struct Known {
-    name: String,
-    kind: String,
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) kind: String,
     file: i64,
-    of_table: i64,
+    pub(super) of_table: i64,
     /// PostgreSQL counts on from earlier transactions until it finds the time to report.
     counters: [i64; 4],
 }
 
 /// What is seen of something locked.
 #[derive(Debug, Clone, Default)]
-struct Seen {
+pub(super) struct Seen {
     name: Option<String>,
     kind: String,
     file: Option<i64>,
@@ -80,8 +81,10 @@ pub(crate) struct ScriptTrace {
 /// Notes what the scripts of one database's transactions do.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    known: BTreeMap<i64, Known>,
-    seen: BTreeMap<i64, Seen>,
+    pub(super) known: BTreeMap<i64, Known>,
+    pub(super) seen: BTreeMap<i64, Seen>,
+    /// The script whose statements run by themselves.
+    pub(super) alone: Option<Alone>,
     /// The scripts of the last transaction, in order.
     pub(crate) scripts: Vec<ScriptTrace>,
     /// Where the part begins that runs or has just failed, in bytes of its script.
@@ -101,7 +104,7 @@ impl Recorder {
     }
 
     /// Reads what is there before the transaction's first script.
-    async fn know(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn know(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         self.known.clear();
         for row in sqlx::raw_sql(KNOWN).fetch_all(connection).await? {
             let known = Known {
@@ -113,6 +116,17 @@ impl Recorder {
             };
             self.known.insert(row.try_get("oid")?, known);
         }
+        Ok(())
+    }
+
+    /// Reads the counters and files anew of what was there before.
+    pub(super) async fn recount(
+        &mut self,
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let before = std::mem::take(&mut self.known);
+        self.know(connection).await?;
+        self.known.retain(|oid, _| before.contains_key(oid));
         Ok(())
     }
 
@@ -152,7 +166,7 @@ impl Recorder {
         Ok(refused)
     }
 
-    async fn look(
+    pub(super) async fn look(
         &self,
         connection: &mut PgConnection,
     ) -> Result<BTreeMap<i64, Seen>, sqlx::Error> {
@@ -173,7 +187,7 @@ impl Recorder {
     }
 
     /// What is there now and was not before the statement.
-    fn compare(&self, now: &BTreeMap<i64, Seen>, part: &Part) -> StatementTrial {
+    pub(super) fn compare(&self, now: &BTreeMap<i64, Seen>, part: &Part) -> StatementTrial {
         let mut trial = StatementTrial {
             line: part.line,
             opening: part.opening.clone(),
@@ -264,18 +278,18 @@ fn scans_and_writes(seen: &Seen, before: Option<&Seen>) -> bool {
 }
 
 /// `public` goes without saying.
-fn shown(name: Option<&String>) -> String {
+pub(super) fn shown(name: Option<&String>) -> String {
     let name = name.map_or("a table that is gone", String::as_str);
     name.strip_prefix("public.").unwrap_or(name).to_owned()
 }
 
 /// Statements that are run and looked at together: one, where there are not too many.
-struct Part {
-    range: Range<usize>,
-    line: usize,
-    opening: String,
+pub(super) struct Part {
+    pub(super) range: Range<usize>,
+    pub(super) line: usize,
+    pub(super) opening: String,
     /// The place of its first statement, from 0.
-    index: usize,
+    pub(super) index: usize,
 }
 
 fn parts(script: &Script) -> Vec<Part> {
@@ -299,7 +313,7 @@ fn parts(script: &Script) -> Vec<Part> {
 }
 
 /// Scans; rows inserted, updated, deleted.
-fn counters(row: &PgRow) -> Result<[i64; 4], sqlx::Error> {
+pub(super) fn counters(row: &PgRow) -> Result<[i64; 4], sqlx::Error> {
     let mut counters = [0; 4];
     for (counter, column) in counters.iter_mut().zip(["scans", "inserted", "updated", "deleted"]) {
         *counter = row.try_get::<Option<i64>, _>(column)?.unwrap_or(0);

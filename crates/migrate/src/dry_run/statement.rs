@@ -129,7 +129,7 @@ pub struct StatementTrial {
     pub written: Vec<String>,
     /// Rows that it wrote on the copy.
     pub rows: Vec<RowsTouched>,
-    /// Whether it ran outside of a transaction; its locks are PostgreSQL's documented ones then, since none is left to be seen.
+    /// Whether it ran by itself, outside of the migration's transaction: its locks are held only while it runs.
     pub outside: bool,
     /// Its place among the script's statements, from 0.
     #[serde(skip)]

@@ -113,7 +113,15 @@ impl Engine<'_, '_> {
     ) -> Result<(), Broken> {
         let (sql, about) = (self.text(statement), self.about(number, statement));
         simple(self.bench.connection, BEGIN).await?;
+        let Workbench { connection, recorder, .. } = &mut *self.bench;
+        if let Some(recorder) = recorder {
+            recorder.before_inside(connection).await?;
+        }
         self.watch(&sql, statement, None, on).await?;
+        let Workbench { connection, recorder, .. } = &mut *self.bench;
+        if let Some(recorder) = recorder {
+            recorder.after_inside(connection, self.script, statement, number - 1).await?;
+        }
         simple(self.bench.connection, AS_OURSELVES).await?;
         self.journal.write(self.bench.connection, &Event::Done, about, None, None).await?;
         simple(self.bench.connection, "commit").await?;
@@ -135,6 +143,11 @@ impl Engine<'_, '_> {
         let before = before.map_err(|error| self.bench.failed(&error))?;
         self.note(number, statement, &Event::Started(before.clone()), None).await?;
         let sql = self.text(statement);
+        let Workbench { connection, recorder, .. } = &mut *self.bench;
+        if let Some(recorder) = recorder {
+            let looked = recorder.before_outside(connection).await;
+            looked.map_err(|error| self.bench.failed(&error))?;
+        }
         let ran =
             self.without_limits(&sql, statement, self.bench.settings.concurrent_budget, on).await;
         if let Err(broken) = ran {
@@ -144,6 +157,12 @@ impl Engine<'_, '_> {
                 self.clean(&trace, &before, statement, on).await
             };
             return Err(self.stopped(number, statement, broken, left).await);
+        }
+        let Workbench { connection, recorder, .. } = &mut *self.bench;
+        if let Some(recorder) = recorder {
+            let looked =
+                recorder.after_outside(connection, self.script, statement, number - 1).await;
+            looked.map_err(|error| self.bench.failed(&error))?;
         }
         let invalid = remains::invalid_of(self.bench.connection, &trace, &before).await;
         if let Some(index) = invalid.map_err(|error| self.bench.failed(&error))? {
@@ -274,11 +293,18 @@ impl Engine<'_, '_> {
             line: Some(statement.line),
             budget,
         };
-        let Workbench { connection, watcher, settings, pid, .. } = &mut *self.bench;
+        let Workbench { connection, watcher, settings, pid, recorder, .. } = &mut *self.bench;
         // A prepared statement: the server refuses a second one that our look at the text took for a part of the first.
         let work =
             sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false).execute(&mut **connection);
-        let (done, seen) = watched(work, watcher, *pid, settings, &running, on).await;
+        let outside = rule::runs_outside(statement, &self.script.sql);
+        let (done, seen) = match recorder.as_deref_mut().filter(|_| outside) {
+            None => watched(work, watcher, *pid, settings, &running, on).await,
+            Some(recorder) => {
+                let work = recorder.observe(work, *pid, sql);
+                watched(work, watcher, *pid, settings, &running, on).await
+            }
+        };
         done.map(drop).map_err(|error| Broken { error, seen })
     }
 

@@ -158,7 +158,11 @@ impl Engine<'_, '_> {
             settings.lock_timeout.as_millis(),
             settings.statement_timeout.as_millis()
         );
-        self.bench.execute(open).await
+        self.bench.execute(open).await?;
+        let Workbench { connection, recorder, watcher, .. } = &mut *self.bench;
+        let Some(recorder) = recorder else { return Ok(()) };
+        let begun = recorder.begin_alone(connection, watcher).await;
+        begun.map_err(|error| self.bench.failed(&error))
     }
 
     /// Takes back whatever the script set for its session.

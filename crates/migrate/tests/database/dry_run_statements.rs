@@ -194,3 +194,67 @@ create table fresh (id int)";
         "{run}"
     );
 }
+
+/// Shows C-MIG-7: what runs outside of a transaction is traced statement by statement as well; its locks are those that it took.
+#[tokio::test]
+async fn what_runs_outside_of_a_transaction_is_traced_too() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[(
+        "V0001__a",
+        "create table a (id int, n int); create index a_n on a (n);
+         create table p (id int) partition by range (id);
+         create table p1 partition of p for values from (0) to (10);
+         create table log (id int);
+         create procedure note_twice() language plpgsql as $$ begin
+             insert into log values (1); commit; insert into log values (2); commit; end $$",
+        "drop procedure note_twice(); drop table log, p, a",
+    )]);
+    apply(&database, &files).await;
+    files.write(
+        "V0002__outside.sql",
+        "-- migrate: no-transaction\ncreate index concurrently a_id on a (id);\ndrop index concurrently a_n;\n\
+         alter table p detach partition p1 concurrently;\nvacuum a;\nvacuum full a;\ncall note_twice();\n\
+         alter table a add note text",
+    );
+    files.write(
+        "V0002__outside.rollback.sql",
+        "-- migrate: no-transaction\nalter table a drop note;\ntruncate log;\n\
+         alter table p attach partition p1 for values from (0) to (10);\n\
+         create index concurrently a_n on a (n);\ndrop index concurrently a_id",
+    );
+    let run = connect(&database).await.dry_run(&files.read()).await.unwrap();
+    let [trial] = &run.migrations[..] else { panic!("{run}") };
+    assert!(trial.failure.is_none(), "{run}");
+    let told: Vec<String> = trial
+        .statements
+        .iter()
+        .map(|one| {
+            let locks = one.locks.iter().map(|lock| format!("{} {}", lock.table, lock.mode));
+            let scans = one.scanned.iter().map(|table| format!("reads {table}"));
+            let writes = one.rewritten.iter().map(|table| format!("rewrites {table}"));
+            let rows =
+                one.rows.iter().map(|rows| format!("{} rows of {}", rows.inserted, rows.table));
+            let all: Vec<String> = locks.chain(scans).chain(writes).chain(rows).collect();
+            format!("{}: {}", one.line, all.join(", "))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "2: a share update exclusive, reads a",
+            "3: a share update exclusive",
+            "4: p share update exclusive, p1 access exclusive",
+            "5: a share update exclusive",
+            "6: a access exclusive, rewrites a",
+            "7: log row exclusive, 2 rows of log",
+            "8: a access exclusive",
+        ],
+        "{run}"
+    );
+    assert!(trial.statements.iter().all(|one| one.outside && one.microseconds > 0));
+    let back: Vec<usize> = trial.rollback_statements.iter().map(|one| one.line).collect();
+    assert_eq!(back, [2, 3, 4, 5, 6], "{run}");
+    let text =
+        "share update exclusive; blocks vacuum and changes of the table itself, while it runs";
+    assert!(run.to_string().contains(text), "{run}");
+}

@@ -64,7 +64,7 @@ fn effects(run: &DryRun, statement: &StatementTrial) -> Vec<String> {
             Some(index) => format!("index {index} of {}", sized(&lock.table)),
             None => sized(&lock.table),
         };
-        let how = if statement.outside { " (as documented)" } else { "" };
+        let how = if statement.outside { ", while it runs" } else { "" };
         lines.push(format!("lock on {on}: {}; blocks {}{how}", lock.mode, lock.blocks));
     }
     lines.extend(
