@@ -353,5 +353,9 @@ async fn record(
 /// The statements that put an applied migration on record.
 fn records(bench: &Workbench<'_>, migration: &Migration, ran: &Ran) -> Result<String, sqlx::Error> {
     let ours = Entry::of(migration, Action::Apply, ran.duration).ran(ran.statements, ran.attempts);
-    Ok(format!("{}; {}", refinery::record(&migration.refinery())?, ours.sql(bench.settings)))
+    Ok(format!(
+        "{}; {}",
+        refinery::record(&migration.id, &migration.up.sql)?,
+        ours.sql(bench.settings)
+    ))
 }

@@ -281,7 +281,7 @@ async fn write(
 ) -> Result<(), sqlx::Error> {
     history::make(bench.connection).await?;
     for migration in wanted {
-        let sql = refinery::record(&migration.refinery())?;
+        let sql = refinery::record(&migration.id, &migration.up.sql)?;
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *bench.connection).await?;
         let entry = Entry::of(migration, Action::Adopt, Duration::ZERO);
         let entry = Entry { reason: Some(reason.to_owned()), ..entry };

@@ -446,6 +446,13 @@ pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the server says where in the query the error is.
+pub(crate) fn has_place(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error();
+    let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    database.is_some_and(|error| matches!(error.position(), Some(PgErrorPosition::Original(_))))
+}
+
 /// What went wrong in a script, from the error of its one query, or of a statement of it that begins at this byte;
 /// `sql` is left out if it was another query.
 pub(crate) fn explain(

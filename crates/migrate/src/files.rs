@@ -53,8 +53,6 @@ pub struct Migration {
     pub rollback: Script,
     /// Looks, in the same transaction, whether the change is what it was meant to be.
     pub verify: Option<Script>,
-    /// What refinery calls it: the file's name without `.sql`, which its checksum is made from.
-    pub(crate) stem: String,
 }
 
 impl Migration {
@@ -88,12 +86,6 @@ impl Migration {
             up: self.up.sha256.to_string(),
             rollback: self.rollback.sha256.to_string(),
         }
-    }
-
-    /// The migration as refinery knows it, with refinery's own checksum.
-    pub(crate) fn refinery(&self) -> refinery_core::Migration {
-        refinery_core::Migration::unapplied(&self.stem, &self.up.sql)
-            .expect("a checked name is one that refinery takes")
     }
 }
 
@@ -446,8 +438,8 @@ fn one_migration(files: Vec<FoundFile>, problems: &mut Vec<FileProblem>) -> Opti
         }
     }
     let (id, file) = up?;
-    let stem = file.strip_suffix(".sql").unwrap_or(&file).to_owned();
     let Some(rollback) = scripts.remove(&Kind::Rollback) else {
+        let stem = file.strip_suffix(".sql").unwrap_or(&file);
         tell(
             &file,
             format!(
@@ -457,5 +449,5 @@ fn one_migration(files: Vec<FoundFile>, problems: &mut Vec<FileProblem>) -> Opti
         return None;
     };
     let verify = scripts.remove(&Kind::Verify).unwrap_or_default();
-    Some(Migration { id, up: scripts.remove(&Kind::Up)??, rollback: rollback?, verify, stem })
+    Some(Migration { id, up: scripts.remove(&Kind::Up)??, rollback: rollback?, verify })
 }

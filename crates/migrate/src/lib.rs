@@ -22,6 +22,7 @@ mod lock;
 mod loss;
 mod new;
 mod outside;
+mod parts;
 mod pooler;
 mod progress;
 mod prove;

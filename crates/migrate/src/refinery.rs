@@ -94,29 +94,29 @@ pub(crate) fn create_table() -> String {
     <Refinery<'_> as AsyncMigrate>::assert_migrations_table_query(TABLE)
 }
 
-/// The SQL that writes down that `migration` is applied, as refinery itself would.
-pub(crate) fn record(migration: &Migration) -> Result<String, sqlx::Error> {
-    record_sql(migration, OffsetDateTime::now_utc())
+/// The SQL that writes down that the migration `id`, of this text, is applied, as refinery itself would.
+pub(crate) fn record(id: &MigrationId, sql: &str) -> Result<String, sqlx::Error> {
+    record_sql(id, checksum(id, sql), OffsetDateTime::now_utc())
 }
 
-/// Writes down that `migration` was applied at that time.
+/// Writes down that the migration of this number, name and text was applied at that time.
 pub(crate) async fn record_at(
     connection: &mut PgConnection,
-    migration: &Migration,
+    (id, sql): (&MigrationId, &str),
     at: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
-    let sql = record_sql(migration, at)?;
+    let sql = record_sql(id, checksum(id, sql), at)?;
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop)
 }
 
-fn record_sql(migration: &Migration, at: OffsetDateTime) -> Result<String, sqlx::Error> {
+fn record_sql(id: &MigrationId, checksum: u64, at: OffsetDateTime) -> Result<String, sqlx::Error> {
     let at = at.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
     Ok(format!(
         "insert into {TABLE} (version, name, applied_on, checksum) values ({}, {}, {}, {})",
-        migration.version(),
-        quoted(migration.name()),
+        id.version,
+        quoted(&id.name),
         quoted(&at),
-        quoted(&migration.checksum().to_string())
+        quoted(&checksum.to_string())
     ))
 }
 

@@ -8,8 +8,9 @@ use sqlx::{
 };
 
 use crate::dry_run::Recorder;
-use crate::failure::{Failure, ScriptError, explain};
+use crate::failure::{Failure, ScriptError, explain, has_place};
 use crate::files::Script;
+use crate::parts::parts;
 use crate::progress::On;
 use crate::session::{Session, Watcher};
 use crate::settings::Settings;
@@ -119,7 +120,7 @@ impl Workbench<'_> {
             let reason = format!("no answer within {} s while {id} ran", limit.as_secs());
             Failure::Database { database: self.place.to_owned(), reason, code: None }
         })?;
-        done.map_err(|error| script_error(self.explain(script, &error, seen.blockers)))
+        done.map_err(|stop| script_error(self.explain(script, &stop, seen.blockers)))
     }
 
     /// Takes back whatever a script set for its session, and fails if the transaction is not ours any more.
@@ -225,11 +226,18 @@ impl Workbench<'_> {
         }
     }
 
-    fn explain(&self, script: &Script, error: &sqlx::Error, by: Vec<Session>) -> ScriptError {
+    fn explain(&self, script: &Script, stop: &Stop, by: Vec<Session>) -> ScriptError {
         // Statement by statement, places are told from the statement's beginning.
-        let begin = self.recorder.as_ref().and_then(|recorder| recorder.offset);
-        let explained = explain(&script.file, Some(&script.sql), begin, error);
-        let ScriptError::Sql { file, line, code, message } = explained else { return explained };
+        let statement = self.recorder.as_ref().and_then(|recorder| recorder.offset);
+        let explained =
+            explain(&script.file, Some(&script.sql), statement.or(stop.part), &stop.error);
+        let ScriptError::Sql { file, mut line, code, message } = explained else {
+            return explained;
+        };
+        if statement.is_none() && !has_place(&stop.error) {
+            // It was somewhere in a part of many statements.
+            line = None;
+        }
         match code.as_str() {
             "55P03" => {
                 ScriptError::LockTimeout { file, line, after: self.settings.lock_timeout, by }
@@ -264,16 +272,30 @@ fn limits(settings: &Settings, server: Option<u32>) -> String {
     limits
 }
 
-/// Runs a script: as one text, or statement by statement if somebody wants to know what each of them does.
+/// What stopped a script, and where the part of it began that was running, if that is not all of it.
+struct Stop {
+    part: Option<usize>,
+    error: sqlx::Error,
+}
+
+/// Runs a script: as one text, or in parts if it is large, or statement by statement if somebody wants to know what each of
+/// them does.
 async fn run_script(
     connection: &mut PgConnection,
     script: &Script,
     recorder: Option<&mut Recorder>,
-) -> Result<Option<String>, sqlx::Error> {
-    match recorder {
-        None => first_refusal(connection, &script.sql).await,
-        Some(recorder) => recorder.run(connection, script).await,
+) -> Result<Option<String>, Stop> {
+    if let Some(recorder) = recorder {
+        let ran = recorder.run(connection, script).await;
+        return ran.map_err(|error| Stop { part: None, error });
     }
+    let mut refused = None;
+    for part in parts(script) {
+        let begin = Some(part.start).filter(|start| *start > 0);
+        let ran = first_refusal(connection, &script.sql[part]).await;
+        refused = refused.or(ran.map_err(|error| Stop { part: begin, error })?);
+    }
+    Ok(refused)
 }
 
 /// Runs a text. Gives the first row whose first column is a boolean and not true.

@@ -221,7 +221,7 @@ async fn write_rows(
                 .at
                 .and_then(|at| OffsetDateTime::from_unix_timestamp_nanos(at.as_nanosecond()).ok());
             let at = at.unwrap_or_else(OffsetDateTime::now_utc);
-            refinery::record_at(bench.connection, &migration.refinery(), at).await?;
+            refinery::record_at(bench.connection, (&migration.id, &migration.up.sql), at).await?;
         }
         let entry =
             Entry { reason: Some(taken.note.clone()), ..Entry::of(migration, Action::Adopt, took) };

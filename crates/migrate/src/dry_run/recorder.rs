@@ -11,12 +11,11 @@ use sqlx::{PgConnection, Row as _};
 use super::alone::Alone;
 use super::statement::{Lock, RowsTouched, StatementTrial, cut};
 use crate::files::Script;
+use crate::parts::LEXING;
 use crate::transaction::first_refusal;
 
 /// Scripts with more statements are looked at in this many parts.
 const MOST: usize = 500;
-/// Words that change how the text after them is read: the server reads a script's whole text before it runs any of it.
-const LEXING: [&str; 3] = ["standard_conforming_strings", "client_encoding", "backslash_quote"];
 
 /// Everything with a name of its own that a statement may lock.
 const KNOWN: &str = "
