@@ -11,6 +11,7 @@ mod house;
 mod kill;
 mod load;
 mod local;
+mod migrations;
 mod project;
 mod rehearsal;
 mod twice;

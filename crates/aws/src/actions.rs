@@ -52,6 +52,7 @@ actions! {
     RestoreFromSnapshot = "rds:RestoreDBInstanceFromDBSnapshot",
     RestoreToTime = "rds:RestoreDBInstanceToPointInTime",
     GetParameter = "ssm:GetParameter",
+    GetParametersByPath = "ssm:GetParametersByPath",
 }
 
 impl fmt::Display for Action {

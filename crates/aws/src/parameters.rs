@@ -34,4 +34,22 @@ impl SsmParameters {
             .map(SecretString::from)
             .ok_or_else(|| call.because(AwsErrorKind::NotFound, None, "the parameter has no value"))
     }
+    /// All parameters right below a path, decrypted, with their whole names, in the order of these.
+    pub async fn below(&self, path: &str) -> Result<Vec<(String, SecretString)>, AwsError> {
+        let resource = format!("parameters below {path}");
+        let call = self.clients.call(Action::GetParametersByPath, &resource);
+        let pages = self.clients.ssm.get_parameters_by_path().path(path).with_decryption(true);
+        let mut pages = pages.into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            for parameter in page.parameters.unwrap_or_default() {
+                if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
+                    found.push((name, SecretString::from(value)));
+                }
+            }
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(found)
+    }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::Period;
 use crate::chain;
-use crate::config::{Backend, Config, Engine, SecretSource, Smoke, Snapshot, SnapshotMethod};
+use crate::config::{
+    Backend, Config, Engine, Fleet, FleetDatabases, SecretSource, Smoke, Snapshot, SnapshotMethod,
+};
 use crate::load::Environment;
 use crate::problem::Finding;
 use crate::source::Sources;
@@ -23,6 +25,9 @@ pub(crate) fn check(environment: &Environment, tree: &Node, sources: &mut Source
     notifications(&environment.config, &mut checks);
     services::check(environment, &mut checks);
     gates::check(&environment.config.gates, &mut checks);
+    if let Some(approvals) = &environment.config.rollback.approvals {
+        gates::check_approvals("rollback", approvals, &mut checks);
+    }
     let mut found = checks.found;
     found.extend(chain::check(environment, tree, sources));
     found
@@ -198,6 +203,59 @@ fn database(config: &Config, checks: &mut Checks<'_>) {
     if let Some(snapshot) = &database.snapshot {
         checks.takes_time(&["database", "snapshot", "timeout"], snapshot.timeout);
         fits_method(snapshot, checks);
+    }
+    if let Some(fleet) = &database.fleet {
+        check_fleet(fleet, checks);
+        let dumps = database.snapshot.as_ref().map(|snapshot| snapshot.method);
+        if dumps == Some(SnapshotMethod::PgDump) {
+            checks.value(
+                &["database", "snapshot", "method"],
+                "`pg_dump` saves one database, and the environment has a fleet",
+                "say `method = \"rds\"`, which saves the whole instance, or leave `[database.snapshot]` out",
+            );
+        }
+    }
+}
+
+fn check_fleet(fleet: &Fleet, checks: &mut Checks<'_>) {
+    let place = |last| ["database", "fleet", last];
+    let inner = |last| ["database", "fleet", "databases", last];
+    if fleet.waves.is_empty() || !fleet.waves.is_sorted_by(|one, two| one < two) {
+        let help = "percent of the databases after the canary, rising, such as `[10, 50, 100]`";
+        checks.value(&place("waves"), "the waves do not rise", help);
+    }
+    match &fleet.databases {
+        FleetDatabases::List { names } => {
+            let mut seen = BTreeSet::new();
+            let twice = names.iter().find(|name| name.is_empty() || !seen.insert(name.as_str()));
+            if let Some(name) = twice {
+                let message = format!("`{name}` is empty or stands there twice");
+                checks.value(&inner("names"), message, "name each database once");
+            }
+            if let Some(canary) = fleet.canary.as_ref().filter(|canary| !names.contains(canary)) {
+                let message = format!("the canary `{canary}` is none of the fleet's databases");
+                checks.value(
+                    &place("canary"),
+                    message,
+                    "name one of `database.fleet.databases.names`",
+                );
+            }
+        }
+        FleetDatabases::Query { sql } if sql.trim().is_empty() => {
+            checks.value(
+                &inner("sql"),
+                "the query is empty",
+                "such as `select datname from pg_database where datname like 'shop_%'`",
+            );
+        }
+        FleetDatabases::Ssm { path } if !path.starts_with('/') || path.len() < 2 => {
+            checks.value(
+                &inner("path"),
+                "this is not a path of parameters",
+                "it begins with `/`, such as `/shop/prod/databases`",
+            );
+        }
+        FleetDatabases::Query { .. } | FleetDatabases::Ssm { .. } => {}
     }
 }
 

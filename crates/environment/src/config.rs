@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::period::Period;
 
+mod database;
+
+pub use database::{
+    Database, Fleet, FleetDatabases, Level, Lint, Migrations, OnDrift, Snapshot, SnapshotMethod,
+};
+
 /// An environment file: `environments/base.toml`, overlaid by `environments/<name>.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +35,9 @@ pub struct Config {
     /// What must hold before a promotion begins.
     #[serde(default)]
     pub gates: Gates,
+    /// What a rollback by hand demands.
+    #[serde(default)]
+    pub rollback: Rollback,
     /// How the running application is looked at.
     #[serde(default)]
     pub probes: Probes,
@@ -165,139 +174,6 @@ impl std::fmt::Display for SecretSource {
             Self::Stage {} => f.write_str("the stage"),
         }
     }
-}
-
-/// The application's database.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Database {
-    /// Where its URL (`postgres://…`) comes from.
-    pub url: SecretSource,
-    /// How its migrations run.
-    #[serde(default)]
-    pub migrations: Migrations,
-    /// The snapshot before migrations. Left out: none is made.
-    pub snapshot: Option<Snapshot>,
-}
-
-/// How migrations run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Migrations {
-    /// Their directory, from the repository's top.
-    pub directory: PathBuf,
-    /// How long a statement may wait for a lock (`lock_timeout`).
-    pub lock_timeout: Period,
-    /// For how long a migration is tried again, from its beginning, that others' locks were in the way of. `0s`: not at all.
-    pub lock_retry_budget: Period,
-    /// How long a statement may run (`statement_timeout`).
-    pub statement_timeout: Period,
-    /// How long a run waits for another migration run to end.
-    pub wait: Period,
-    /// How long a statement that runs outside of a transaction, such as `CREATE INDEX CONCURRENTLY`, may wait for others in all: it
-    /// blocks nobody meanwhile, so this is long.
-    pub concurrent_budget: Period,
-    /// After how long it is told, once, that a migration is still running.
-    pub alert_after: Period,
-    /// Whether migrations and their rollbacks are tried on a copy of the schema first, and nothing is applied if something must be
-    /// mended.
-    pub prove: bool,
-    /// What the linter's rules are worth here, in checks and in dry-runs.
-    pub lint: Lint,
-}
-
-impl Default for Migrations {
-    fn default() -> Self {
-        Self {
-            directory: "migrations".into(),
-            lock_timeout: Period::from_secs(2),
-            lock_retry_budget: Period::from_secs(600),
-            statement_timeout: Period::from_secs(300),
-            wait: Period::from_secs(60),
-            concurrent_budget: Period::from_secs(1800),
-            alert_after: Period::from_secs(300),
-            prove: false,
-            lint: Lint::default(),
-        }
-    }
-}
-
-/// How much the findings of a rule matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// It is not looked at.
-    Off,
-    /// Worth knowing.
-    Note,
-    /// Probably not meant; it stops nothing.
-    Warning,
-    /// It must be mended.
-    Error,
-}
-
-impl Level {
-    /// The name, as it stands in the file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// What the linter's rules are worth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lint {
-    /// Levels of rules by their names, such as `ban-drop-column = "error"`; `migrate check --rules` lists them.
-    pub rules: BTreeMap<String, Level>,
-    /// Tables with fewer rows are small: what is said of their locks and scans is a note.
-    pub small_table_rows: u64,
-    /// Migrations before this one, such as `V0041`, are left to themselves.
-    pub ignore_before: Option<String>,
-}
-
-impl Default for Lint {
-    fn default() -> Self {
-        Self { rules: BTreeMap::new(), small_table_rows: 10_000, ignore_before: None }
-    }
-}
-
-/// How a snapshot is made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SnapshotMethod {
-    /// By RDS, of the whole instance.
-    #[default]
-    Rds,
-    /// By `pg_dump`, of the database alone, as an archive in a directory.
-    PgDump,
-}
-
-/// The snapshot before migrations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Snapshot {
-    /// How it is made.
-    #[serde(default)]
-    pub method: SnapshotMethod,
-    /// The RDS instance (`rds`); `<application>-<environment>` if left out.
-    pub instance: Option<String>,
-    /// The directory of the archives (`pg_dump`), from the repository's top or absolute.
-    pub directory: Option<PathBuf>,
-    /// Whether nothing is applied without it. If not, a snapshot that cannot be made is reported, and that is all.
-    #[serde(default = "defaults::yes")]
-    pub required: bool,
-    /// How long to wait until it is available.
-    #[serde(default = "defaults::snapshot_timeout")]
-    pub timeout: Period,
-    /// How many days to keep it; written on it as the tag `liftlock:keep-until`.
-    #[serde(default = "defaults::snapshot_days")]
-    #[schemars(range(min = 1))]
-    pub keep_days: u32,
 }
 
 /// A service.
@@ -495,6 +371,16 @@ pub struct Approvals {
     pub expires: Period,
 }
 
+/// What a rollback by hand demands, of the application as well as of migrations alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollback {
+    /// Whether nobody may roll back without saying why. The reason is kept in the ledger, and in the database's history.
+    pub reason_required: bool,
+    /// Who must have approved the release that comes back, since the one that serves began to. Left out: nobody.
+    pub approvals: Option<Approvals>,
+}
+
 /// How the running application is looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -570,6 +456,8 @@ pub enum Occasion {
     ApprovalPending,
     /// Somebody started a rollback by hand.
     RollbackStarted,
+    /// A migration has been running for longer than `database.migrations.alert_after`, and is running still.
+    MigrationLong,
 }
 
 /// Who is told, and of what.
@@ -620,15 +508,6 @@ mod defaults {
     }
     pub(super) fn infrastructure_timeout() -> Period {
         Period::from_secs(3600)
-    }
-    pub(super) fn snapshot_timeout() -> Period {
-        Period::from_secs(1800)
-    }
-    pub(super) fn yes() -> bool {
-        true
-    }
-    pub(super) fn snapshot_days() -> u32 {
-        2557
     }
     pub(super) fn cpu() -> u32 {
         256

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz;
 
 use crate::check::Checks;
-use crate::config::{Freeze, Gates, Window};
+use crate::config::{Approvals, Freeze, Gates, Window};
 use crate::nearest::nearest;
 
 pub(crate) fn check(gates: &Gates, checks: &mut Checks<'_>) {
@@ -20,17 +20,22 @@ pub(crate) fn check(gates: &Gates, checks: &mut Checks<'_>) {
         checks.takes_time(&["gates", "rate", "within"], rate.within);
     }
     if let Some(approvals) = &gates.approvals {
-        checks.takes_time(&["gates", "approvals", "expires"], approvals.expires);
-        let people = approvals.from.iter().collect::<BTreeSet<_>>().len();
-        if usize::try_from(approvals.required).is_ok_and(|required| required > people) {
-            let message = format!(
-                "{} approvals are required, and only {people} may give one: nobody could ever promote",
-                approvals.required
-            );
-            let help =
-                format!("allowed: 1 to {people}, or name more people in `gates.approvals.from`");
-            checks.value(&["gates", "approvals", "required"], message, help);
-        }
+        check_approvals("gates", approvals, checks);
+    }
+}
+
+/// `table` is the one that they stand in.
+pub(crate) fn check_approvals(table: &str, approvals: &Approvals, checks: &mut Checks<'_>) {
+    checks.takes_time(&[table, "approvals", "expires"], approvals.expires);
+    let people = approvals.from.iter().collect::<BTreeSet<_>>().len();
+    if usize::try_from(approvals.required).is_ok_and(|required| required > people) {
+        let message = format!(
+            "{} approvals are required, and only {people} may give one: nobody could ever have them",
+            approvals.required
+        );
+        let help =
+            format!("allowed: 1 to {people}, or name more people in `{table}.approvals.from`");
+        checks.value(&[table, "approvals", "required"], message, help);
     }
 }
 

@@ -24,6 +24,8 @@ const MOST: usize = 64 * 1024;
 pub trait SecretStore: Send + Sync {
     /// A parameter of SSM Parameter Store, decrypted.
     async fn parameter(&self, name: &str) -> Result<SecretString, SecretError>;
+    /// All parameters right below a path of SSM Parameter Store, decrypted, with their whole names, in the order of these.
+    async fn parameters(&self, path: &str) -> Result<Vec<(String, SecretString)>, SecretError>;
     /// The URL of the stage's own database.
     async fn stage_database(&self) -> Result<SecretString, SecretError>;
 }

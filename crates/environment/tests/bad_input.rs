@@ -83,6 +83,34 @@ fn a_snapshot_fits_its_method() {
     at(4, &snapshot("method = \"pgdump\"\n"), &["did you mean `pg_dump`?"]);
 }
 
+/// Fleets, drift and rollbacks: what cannot be meant is refused, with the place.
+#[test]
+fn what_is_said_of_fleets_drift_and_rollbacks_makes_sense() {
+    let database =
+        |more: &str| format!("[database]\nurl = {{ from = \"env\", variable = \"X\" }}\n{more}");
+    let fleet = |databases: &str, more: &str| {
+        database(&format!("[database.fleet]\ndatabases = {databases}\n{more}"))
+    };
+    let list = "{ from = \"list\", names = [\"a\", \"b\"] }";
+    at(5, &fleet(list, "canary = \"c\"\n"), &["the canary `c` is none of the fleet's"]);
+    at(5, &fleet(list, "waves = [50, 10]\n"), &["the waves do not rise"]);
+    at(5, &fleet(list, "concurrency = 0\n"), &["concurrency"]);
+    at(
+        4,
+        &fleet("{ from = \"list\", names = [\"a\", \"a\"] }", ""),
+        &["`a` is empty or stands there twice"],
+    );
+    at(4, &fleet("{ from = \"query\", sql = \" \" }", ""), &["the query is empty"]);
+    at(4, &fleet("{ from = \"ssm\", path = \"shop\" }", ""), &["not a path of parameters", "`/`"]);
+    at(4, &fleet("{ from = \"smm\", path = \"/shop\" }", ""), &["did you mean `ssm`?"]);
+    let dumps = "[database.snapshot]\nmethod = \"pg_dump\"\ndirectory = \"saved\"\n";
+    at(6, &fleet(list, dumps), &["`pg_dump` saves one database"]);
+    at(4, &database("[database.migrations]\ndrift = \"warm\"\n"), &["did you mean `warn`?"]);
+    at(2, "[rollback]\nreason_required = 1\n", &["must be a boolean"]);
+    let approvals = "[rollback.approvals]\nrequired = 2\nfrom = [\"ann\"]\n";
+    at(2, approvals, &["only 1 may give one", "`rollback.approvals.from`"]);
+}
+
 #[test]
 fn typing_mistakes_get_the_nearest_name() {
     at(1, "[databse]\n", &["unknown key `databse`", "did you mean `database`?", "`services`"]);

@@ -27,6 +27,10 @@ impl SecretStore for Store {
         }
     }
 
+    async fn parameters(&self, _: &str) -> Result<Vec<(String, SecretString)>, SecretError> {
+        Ok(Vec::new())
+    }
+
     async fn stage_database(&self) -> Result<SecretString, SecretError> {
         Ok("postgres://stage".into())
     }

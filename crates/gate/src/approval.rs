@@ -95,7 +95,7 @@ fn rejected(rejection: &Approval, facts: &Facts<'_>) -> Evaluation {
 fn out_of_people(count: &Count<'_>, required: usize, facts: &Facts<'_>) -> Evaluation {
     let requester = facts.requester.map_or("the requester", |requester| requester.as_str());
     let reason = format!(
-        "{} of {required} approvals, and {} can still be given: {requester} asks for the promotion and may not approve it",
+        "{} of {required} approvals, and {} can still be given: {requester} asks for it and may not approve it",
         count.approved.len(),
         count.open.len()
     );

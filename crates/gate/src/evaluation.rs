@@ -22,7 +22,7 @@ pub enum Decision {
 /// What one gate answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Which gate: `predecessor`, `window`, `freeze`, `rate` or `approval`.
+    /// Which gate: `predecessor`, `window`, `freeze`, `rate` or `approval`; of a rollback by hand, `reason` or `approval`.
     pub gate: String,
     /// Its answer.
     pub decision: Decision,

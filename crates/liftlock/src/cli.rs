@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use liftlock_migrate::commands as ask;
 use liftlock_model::{CommitSha, EnvName, ImageRef, ReleaseId, RunId, ServiceName};
 
 /// Raises a release from one environment to the next: infrastructure, database and application together, with gates before,
@@ -203,6 +204,11 @@ pub(crate) struct Migrate {
     /// Try the pending migrations, their rollbacks, and the migrations again on a throw-away copy of the schema.
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub reports: ask::Reports,
+    /// Go no further than this migration, such as `V0041`.
+    #[arg(long, value_name = "MIGRATION", value_parser = ask::version, conflicts_with = "dry_run")]
+    pub to: Option<i32>,
     /// Apply also what is of the contract phase: no version that needs what it takes away is running any more.
     #[arg(long, conflicts_with = "dry_run")]
     pub contract: bool,
@@ -215,36 +221,121 @@ pub(crate) struct Where {
     /// The environment.
     #[arg(long, value_name = "ENVIRONMENT", default_value = "local")]
     pub env: EnvName,
+    /// Which database, where the environment has a fleet.
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MigrateCommand {
+    /// Make the files of a new migration, to be written; needs no database.
+    New {
+        #[command(flatten)]
+        which: Where,
+        #[command(flatten)]
+        ask: ask::New,
+    },
+    /// Check the files, and what is wrong with their SQL by the environment's rules; needs no database.
+    Check {
+        #[command(flatten)]
+        which: Where,
+        #[command(flatten)]
+        ask: ask::Check,
+    },
     /// What is applied and what is pending.
     Status {
         #[command(flatten)]
         which: Where,
+        #[command(flatten)]
+        ask: ask::Status,
     },
-    /// Take a snapshot of the database now, as the environment says.
-    Snapshot {
+    /// What others have changed in the schema since the last run.
+    Drift {
         #[command(flatten)]
         which: Where,
+        #[command(flatten)]
+        ask: ask::Drift,
     },
-    /// Bring a snapshot back: beside the live database, or in its place.
-    Restore(MigrateRestore),
+    /// Try the rollback scripts of what is applied on a database of their own, and put on record which are right.
+    Prove {
+        #[command(flatten)]
+        which: Where,
+        #[command(flatten)]
+        ask: ask::Prove,
+    },
     /// Roll back the newest migrations.
-    #[command(group = ArgGroup::new("how far").required(true).args(["to", "steps"]))]
     Rollback {
         #[command(flatten)]
         which: Where,
-        /// The newest migration to keep, such as `V0041`; 0 for none.
-        #[arg(long, value_name = "MIGRATION")]
-        to: Option<String>,
-        /// How many to roll back.
-        #[arg(long, value_name = "NUMBER")]
-        steps: Option<usize>,
-        /// Go on where that loses data.
-        #[arg(long)]
-        accept_data_loss: bool,
+        #[command(flatten)]
+        ask: ask::Rollback,
+    },
+    /// Apply what is pending to all databases of the environment's fleet: a canary, then waves.
+    Fleet(MigrateFleet),
+    /// Take over the migrations of another tool: its files, and with `--database-too` its history.
+    Adopt {
+        #[command(flatten)]
+        which: Where,
+        #[command(flatten)]
+        ask: ask::Adopt,
+    },
+    /// Record migrations as applied on a database that was there before them, once its schema is proven to be theirs.
+    Baseline {
+        #[command(flatten)]
+        which: Where,
+        #[command(flatten)]
+        ask: ask::Baseline,
+    },
+    /// Say what became of a statement that ran outside of a transaction when its run died, and that nothing shows.
+    Resolve {
+        #[command(flatten)]
+        which: Where,
+        #[command(flatten)]
+        ask: ask::Resolve,
+    },
+    /// Take a snapshot of the database now, as the environment says, or look after those that are there.
+    #[command(args_conflicts_with_subcommands = true)]
+    Snapshot {
+        #[command(flatten)]
+        which: Where,
+        #[command(subcommand)]
+        command: Option<MigrateSnapshot>,
+    },
+    /// Bring a snapshot back: beside the live database, or in its place.
+    Restore(MigrateRestore),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateFleet {
+    /// The environment.
+    #[arg(long, value_name = "ENVIRONMENT", default_value = "local")]
+    pub env: EnvName,
+    /// Go no further than this migration, such as `V0041`.
+    #[arg(long, value_name = "MIGRATION", value_parser = ask::version)]
+    pub to: Option<i32>,
+    /// Apply also what is of the contract phase: no version that needs what it takes away is running any more.
+    #[arg(long)]
+    pub contract: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateSnapshot {
+    /// Show those that are there (archives of `pg_dump`), newest first.
+    List {
+        #[command(flatten)]
+        which: Where,
+    },
+    /// Restore one on a private server of this machine and compare: the file, the schema, each table's rows and values.
+    Verify {
+        #[command(flatten)]
+        which: Where,
+        /// Its id.
+        snapshot: String,
+    },
+    /// Remove those whose time is over, never the newest good one of a database.
+    Prune {
+        #[command(flatten)]
+        which: Where,
     },
 }
 
@@ -271,6 +362,12 @@ pub(crate) struct MigrateRestore {
     /// End the sessions of others that stand in the way.
     #[arg(long, requires = "replace")]
     pub terminate_sessions: bool,
+    /// Also if this snapshot was put in place before.
+    #[arg(long, requires = "replace")]
+    pub again: bool,
+    /// Give everything to the user who restores, and no rights to others (archives of `pg_dump`).
+    #[arg(long)]
+    pub no_owner: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -454,4 +551,15 @@ pub(crate) struct StageFaultAdd {
     /// A scenario file instead.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// What clap finds only when it meets the command.
+    #[test]
+    fn every_command_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
 }

@@ -114,6 +114,13 @@ impl Console {
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
     }
 
+    /// A line for GitHub Actions, on standard error as it is.
+    pub(crate) fn annotate(&self, line: &str) {
+        let mut err = std::io::stderr().lock();
+        // Nobody reads on: nothing is left to do about it.
+        writeln!(err, "{line}").ok();
+    }
+
     /// An error, on standard error.
     pub(crate) fn error(&self, text: &str) {
         if self.mode == Mode::Json {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use liftlock_aws::{AwsErrorKind, Clients, Credentials, SsmParameters};
+use liftlock_aws::{AwsError, AwsErrorKind, Clients, Credentials, SsmParameters};
 use liftlock_environment::config::Aws;
 use liftlock_environment::{SecretError, SecretStore};
 use secrecy::SecretString;
@@ -28,38 +28,54 @@ impl Secrets {
     }
 }
 
+impl Secrets {
+    async fn clients(&self, place: &str) -> Result<&Clients, SecretError> {
+        let clients = self
+            .clients
+            .get_or_try_init(|| Clients::connect(&self.aws, None, Credentials::Chain))
+            .await;
+        clients.map_err(|error| SecretError::Authentication {
+            place: place.to_owned(),
+            hint: "set AWS credentials for this environment".into(),
+            source: error.into(),
+        })
+    }
+}
+
+/// Why what is at `place` cannot be had.
+fn unread(place: String, error: AwsError) -> SecretError {
+    match error.kind() {
+        AwsErrorKind::Authentication => SecretError::Authentication {
+            place,
+            hint: "check the AWS credentials of this environment".into(),
+            source: error.into(),
+        },
+        AwsErrorKind::NotFound => SecretError::NotFound {
+            place,
+            problem: "does not exist".into(),
+            hint: "put it there, or apply the infrastructure that does (`liftlock infra apply`)"
+                .into(),
+        },
+        _ => SecretError::Unreadable {
+            place,
+            hint: "see whether AWS answers from this machine".into(),
+            source: error.into(),
+        },
+    }
+}
+
 #[async_trait]
 impl SecretStore for Secrets {
     async fn parameter(&self, name: &str) -> Result<SecretString, SecretError> {
         let place = format!("the SSM parameter `{name}`");
-        let clients = self
-            .clients
-            .get_or_try_init(|| Clients::connect(&self.aws, None, Credentials::Chain))
-            .await
-            .map_err(|error| SecretError::Authentication {
-                place: place.clone(),
-                hint: "set AWS credentials for this environment".into(),
-                source: error.into(),
-            })?;
-        SsmParameters::new(clients).get(name).await.map_err(|error| match error.kind() {
-            AwsErrorKind::Authentication => SecretError::Authentication {
-                place,
-                hint: "check the AWS credentials of this environment".into(),
-                source: error.into(),
-            },
-            AwsErrorKind::NotFound => SecretError::NotFound {
-                place,
-                problem: "does not exist".into(),
-                hint:
-                    "put it there, or apply the infrastructure that does (`liftlock infra apply`)"
-                        .into(),
-            },
-            _ => SecretError::Unreadable {
-                place,
-                hint: "see whether AWS answers from this machine".into(),
-                source: error.into(),
-            },
-        })
+        let parameters = SsmParameters::new(self.clients(&place).await?);
+        parameters.get(name).await.map_err(|error| unread(place, error))
+    }
+
+    async fn parameters(&self, path: &str) -> Result<Vec<(String, SecretString)>, SecretError> {
+        let place = format!("the SSM path `{path}`");
+        let parameters = SsmParameters::new(self.clients(&place).await?);
+        parameters.below(path).await.map_err(|error| unread(place, error))
     }
 
     async fn stage_database(&self) -> Result<SecretString, SecretError> {

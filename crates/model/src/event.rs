@@ -130,10 +130,35 @@ pub enum Event {
     MigrationRan {
         /// Which migration.
         id: MigrationId,
+        /// In which database of a fleet; none where the environment has but one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        database: Option<String>,
         /// True when it was its rollback script.
         rollback: bool,
         /// How long it took, in milliseconds.
         milliseconds: u64,
+    },
+    /// A migration had been running for so long that people were to know. It went on.
+    MigrationLong {
+        /// Which migration.
+        id: MigrationId,
+        /// In which database of a fleet; none where the environment has but one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        database: Option<String>,
+        /// For how many seconds it had been running.
+        seconds: u64,
+        /// Whose locks it waited for, as the server names them.
+        #[serde(default)]
+        blocked_by: Vec<String>,
+    },
+    /// Somebody changed the database's migrations by a command of its own, or what its history says of them.
+    MigrationsByHand {
+        /// By which command, such as `rollback` or `baseline`.
+        command: String,
+        /// What was done, in a few lines.
+        detail: String,
+        /// Why, where the person said so.
+        reason: Option<String>,
     },
     /// A snapshot of the database was taken, from which it can be brought back.
     SnapshotTaken {

@@ -1,6 +1,7 @@
 //! Tells people. A notification that cannot be sent is on record, and never stops a run.
 
 use liftlock_environment::config::{Notification, Occasion};
+use liftlock_environment::{Environment, SecretStore};
 use liftlock_gate::Evaluation;
 use liftlock_model::{Deployment, DeploymentStatus, Event, Release};
 use liftlock_notify::{Message, Sender};
@@ -64,40 +65,65 @@ async fn tell(
     text: String,
     release: &Release,
 ) {
-    let wanted: Vec<_> = site
-        .environment
-        .config
-        .notifications
-        .iter()
-        .filter(|notification| liftlock_notify::wants(notification, occasion))
-        .collect();
-    if wanted.is_empty() {
-        return;
-    }
-    let message = Message {
-        occasion,
-        environment: site.environment.name.clone(),
-        title,
-        text,
-        fields: vec![
-            ("release".into(), release.id.to_string()),
-            ("commit".into(), release.content.commit.to_string()),
-            ("run".into(), scribe.run().to_string()),
-            ("by".into(), scribe.actor().to_string()),
-        ],
+    let audience = Audience {
+        environment: &site.environment,
+        secrets: site.secrets.as_ref(),
+        scribe,
+        release: Some(release),
     };
-    for notification in wanted {
-        let Notification::Slack { name, .. } = notification;
-        let error = send(site, notification, &message).await.err();
-        scribe.write(Event::Notified { channel: name.clone(), error }).await.ok();
-    }
+    audience.tell(occasion, title, text).await;
 }
 
-async fn send(site: &Site, notification: &Notification, message: &Message) -> Result<(), String> {
-    let Notification::Slack { url, .. } = notification;
-    let url = liftlock_environment::secret(url, site.environment.root(), site.secrets.as_ref())
-        .await
-        .map_err(|error| error.to_string())?;
-    let sender = Sender::new().map_err(|error| error.to_string())?;
-    sender.send(notification, &url, message).await.map_err(|error| error.to_string())
+/// Whom an environment tells of what happens in it, and who keeps on record that it did.
+#[derive(Clone, Copy)]
+pub struct Audience<'a> {
+    /// The environment.
+    pub environment: &'a Environment,
+    /// Where the addresses come from, which are secrets.
+    pub secrets: &'a dyn SecretStore,
+    /// Who keeps the record.
+    pub scribe: &'a Scribe,
+    /// Which release it is about, where it is about one.
+    pub release: Option<&'a Release>,
+}
+
+impl Audience<'_> {
+    pub(crate) async fn tell(&self, occasion: Occasion, title: String, text: String) {
+        let all = &self.environment.config.notifications;
+        let wanted: Vec<_> =
+            all.iter().filter(|one| liftlock_notify::wants(one, occasion)).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let environment = self.environment.name.clone();
+        let message = Message { occasion, environment, title, text, fields: self.fields() };
+        for notification in wanted {
+            let Notification::Slack { name, .. } = notification;
+            let error = self.send(notification, &message).await.err();
+            self.scribe.write(Event::Notified { channel: name.clone(), error }).await.ok();
+        }
+    }
+
+    fn fields(&self) -> Vec<(String, String)> {
+        let release = self.release.into_iter().flat_map(|release| {
+            [
+                ("release".to_owned(), release.id.to_string()),
+                ("commit".to_owned(), release.content.commit.to_string()),
+            ]
+        });
+        let run = [
+            ("run".to_owned(), self.scribe.run().to_string()),
+            ("by".to_owned(), self.scribe.actor().to_string()),
+        ];
+        release.chain(run).collect()
+    }
+
+    async fn send(&self, notification: &Notification, message: &Message) -> Result<(), String> {
+        let Notification::Slack { url, .. } = notification;
+        let url = liftlock_environment::secret(url, self.environment.root(), self.secrets)
+            .await
+            .map_err(|error| error.to_string())?;
+        let sender = Sender::new().map_err(|error| error.to_string())?;
+        sender.send(notification, &url, message).await.map_err(|error| error.to_string())
+    }
 }

@@ -79,6 +79,7 @@ async fn old_version_serves(
         release: previous,
         previous: None,
         previous_bundle: None,
+        reason: None,
     };
     let result = async {
         for (name, _) in site.environment.services_in_order() {

@@ -42,6 +42,7 @@ pub(crate) async fn catch_up(
     release: &Release,
     cancel: &CancellationToken,
 ) -> Option<Left> {
-    let frame = Frame { site, scribe, release, previous: None, previous_bundle: None };
+    let frame =
+        Frame { site, scribe, release, previous: None, previous_bundle: None, reason: None };
     apply(&frame, cancel).await
 }

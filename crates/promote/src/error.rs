@@ -63,6 +63,9 @@ pub enum PromoteError {
     /// A rollback would lose what nobody gave up, or cannot be one.
     #[error("nothing was touched: {0}")]
     WayBack(StepError),
+    /// Others have changed the schema, and the environment wants that settled first.
+    #[error("nothing was touched: {0}")]
+    Drifted(StepError),
     /// What the run would act on could not be reached or is not in order; nothing was touched.
     #[error("{0}\n  nothing was touched")]
     Preflight(#[from] StepError),
@@ -115,7 +118,7 @@ impl PromoteError {
                 liftlock_gate::Decision::Waiting => Exit::Waiting,
                 _ => Exit::Refused,
             },
-            Self::WayBack(_) => Exit::Refused,
+            Self::WayBack(_) | Self::Drifted(_) => Exit::Refused,
             Self::Preflight(error) => match error.kind() {
                 StepErrorKind::Authentication => Exit::Authentication,
                 StepErrorKind::Configuration => Exit::Usage,

@@ -1,7 +1,10 @@
 //! How migrations run in an environment.
 
 use liftlock_environment::Environment;
-use liftlock_migrate::{Database, DryRun, LintSettings, Migrations, Settings, Severity};
+use liftlock_environment::config::OnDrift;
+use liftlock_migrate::{
+    Database, DriftPolicy, DryRun, LintSettings, Migrations, Settings, Severity,
+};
 use liftlock_model::{Actor, Exit, MigrationId, RunId};
 use liftlock_saga::{StepError, StepErrorKind};
 
@@ -25,10 +28,19 @@ pub fn migration_settings(
         wait: migrations.wait.duration(),
         concurrent_budget: migrations.concurrent_budget.duration(),
         alert_after: migrations.alert_after.duration(),
+        drift: drift_policy(migrations.drift),
         lint: lint(environment, &migrations.lint)?,
         run: run.cloned(),
         ..Settings::new(actor)
     })
+}
+
+fn drift_policy(said: OnDrift) -> DriftPolicy {
+    match said {
+        OnDrift::Refuse => DriftPolicy::Refuse,
+        OnDrift::Warn => DriftPolicy::Warn,
+        OnDrift::Ignore => DriftPolicy::Ignore,
+    }
 }
 
 fn lint(

@@ -1,7 +1,7 @@
 //! Before a run begins: whether what it will act on lets it in. What is found here touches nothing, opens no incident and
 //! needs no way back.
 
-use liftlock_environment::config::SecretSource;
+use liftlock_environment::config::{FleetDatabases, OnDrift, SecretSource};
 use liftlock_migrate::Database;
 use liftlock_model::{RunKind, ServiceName};
 use liftlock_rollout::{Live, TargetErrorKind};
@@ -59,6 +59,38 @@ pub(crate) async fn refuses_way_back(site: &Site, matter: &Matter) -> Option<Ste
     steps::database::refuses_way_back(site, &matter.release, has(ACCEPT_DATA_LOSS)).await
 }
 
+/// Why a promotion must not begin: others have changed the schema since the last run, and the environment refuses that. Looked at
+/// here, so that no infrastructure was changed by the time that the migrations would refuse.
+pub(crate) async fn drifted(site: &Site, matter: &Matter) -> Result<Option<StepError>, StepError> {
+    let policy = site.environment.config.database.as_ref().map(|one| one.migrations.drift);
+    if matter.kind == RunKind::Rollback || policy != Some(OnDrift::Refuse) {
+        return Ok(None);
+    }
+    let found = match site.members().await {
+        Ok(Some(members)) if matter.previous.is_some() => {
+            steps::fleet::drifted(site, members).await?
+        }
+        Ok(Some(members)) => steps::fleet::drifted(site, members).await.unwrap_or_default(),
+        Ok(None) => of_the_database(site).await,
+        // There may be none yet.
+        Err(_) => None,
+    };
+    let name = &site.environment.name;
+    Ok(found.map(|text| {
+        StepError::new(StepErrorKind::Failed, text.trim_end().to_owned()).hint(format!(
+            "change it back, or take it as it is, on record: liftlock migrate drift --env {name} --accept REASON; \
+             `database.migrations.drift` says what this environment does about it"
+        ))
+    }))
+}
+
+/// What others have changed in the schema. What cannot be read now fails in its step.
+async fn of_the_database(site: &Site) -> Option<String> {
+    let mut connection = site.migrations_database(None).await.ok()?;
+    let drift = connection.drift().await.ok()?;
+    drift.is_seen().then(|| drift.to_string())
+}
+
 /// What a run that goes on needs. Without it its steps would fail, and so would their undoing, which leaves less than now.
 pub(crate) async fn check_resume(site: &Site) -> Result<(), StepError> {
     site.infrastructure.ready().await?;
@@ -107,7 +139,12 @@ async fn reach(site: &Site, serves: bool) -> Result<Option<Database>, StepError>
         SecretSource::Ssm { .. } => serves,
         SecretSource::Env { .. } | SecretSource::File { .. } | SecretSource::Command { .. } => true,
     };
-    let url = match site.database_url().await {
+    // The databases' URLs come from where the infrastructure puts them, too.
+    let is_made = match database.fleet.as_ref().map(|fleet| &fleet.databases) {
+        Some(FleetDatabases::Ssm { .. }) => serves,
+        _ => is_made,
+    };
+    let url = match site.schema_url().await {
         Err(error) if is_made || error.kind() == StepErrorKind::Authentication => {
             return Err(error);
         }

@@ -7,8 +7,9 @@ use liftlock_saga::StepError;
 use serde::Serialize;
 
 use crate::error::PromoteError;
+use crate::gate::{evaluate_gates, evaluate_way_back};
 use crate::infrastructure::InfrastructurePlan;
-use crate::run::{Ask, Matter, evaluate_gates, read_history};
+use crate::run::{Ask, Matter, read_history};
 use crate::scribe::Scribe;
 use crate::site::Site;
 use crate::{choose, plan};
@@ -51,7 +52,10 @@ pub async fn preview(
     let entries = read_history(&site.ledger).await?;
     let release = choose::release(site, ask, &entries)?;
     let is_promotion = ask.kind == RunKind::Promotion;
-    let gates = if is_promotion { evaluate_gates(site, &release.id, &entries) } else { Vec::new() };
+    let gates = match is_promotion {
+        true => evaluate_gates(site, &release.id, &entries),
+        false => evaluate_way_back(site, ask, &release.id, &entries),
+    };
     let matter = Matter::of(ask, release, &entries, &site.environment.name);
     let report: crate::Report = std::sync::Arc::new(|_| {});
     let scribe = Scribe::new(

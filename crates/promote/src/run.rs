@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use liftlock_environment::config::Occasion;
-use liftlock_gate::{Decision, Evaluation, Facts};
+use liftlock_gate::{Decision, Evaluation};
 use liftlock_ledger::{Ledger, Query, ReadError, projection};
 use liftlock_model::{
     ArtifactHash, Deployment, Entry, EnvName, Event, Exit, Left, Outcome, Record, Release,
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conclude::conclude;
 use crate::error::PromoteError;
+use crate::gate::{self, evaluate_gates};
 use crate::hold::Hold;
 use crate::report::Report;
 use crate::scribe::Scribe;
@@ -120,6 +121,7 @@ pub(crate) struct Matter {
     pub previous: Option<Release>,
     pub previous_bundle: Option<ArtifactHash>,
     pub started: Timestamp,
+    pub reason: Option<String>,
 }
 
 impl Matter {
@@ -136,6 +138,7 @@ impl Matter {
             previous: serving(entries, environment),
             previous_bundle: choose::last_bundle(entries, environment),
             started: Timestamp::now(),
+            reason: ask.reason.clone(),
         }
     }
 
@@ -146,6 +149,7 @@ impl Matter {
             release: &self.release,
             previous: self.previous.as_ref(),
             previous_bundle: self.previous_bundle.as_ref(),
+            reason: self.reason.as_deref(),
         }
     }
 }
@@ -209,12 +213,19 @@ async fn start_held(
                 deployment: None,
             });
         }
-        pass_gates(site, &scribe, &release, &entries).await?;
+        let evaluations = evaluate_gates(site, &release.id, &entries);
+        pass_gates(site, &scribe, &release, evaluations).await?;
+    } else {
+        let evaluations = gate::evaluate_way_back(site, ask, &release.id, &entries);
+        pass_gates(site, &scribe, &release, evaluations).await?;
     }
     let matter = Matter::of(ask, release, &entries, environment);
     preflight::check(site, &matter).await?;
     if let Some(why) = preflight::refuses_way_back(site, &matter).await {
         return Err(PromoteError::WayBack(why));
+    }
+    if let Some(why) = preflight::drifted(site, &matter).await? {
+        return Err(PromoteError::Drifted(why));
     }
     let event = Event::RunStarted {
         kind: ask.kind,
@@ -308,6 +319,7 @@ async fn resume_held(
         previous: serving(before, environment),
         previous_bundle: choose::last_bundle(before, environment),
         started: view.started,
+        reason: view.reason.clone(),
     };
     preflight::check_resume(site).await?;
     let scribe = scribe(site, run, report, hold);
@@ -405,6 +417,7 @@ async fn settle(site: &Site, report: &Report, hold: &Hold) -> Result<(), Promote
         previous: serving(before, environment),
         previous_bundle: None,
         started: view.started,
+        reason: view.reason.clone(),
     };
     let scribe = scribe(site, &run, report, hold);
     conclude(site, &scribe, &matter, &End { outcome, failure: None, left }).await;
@@ -415,9 +428,8 @@ async fn pass_gates(
     site: &Site,
     scribe: &Scribe,
     release: &Release,
-    entries: &[Entry],
+    evaluations: Vec<Evaluation>,
 ) -> Result<(), PromoteError> {
-    let evaluations = evaluate_gates(site, &release.id, entries);
     for evaluation in &evaluations {
         let reason = evaluation.reason.clone();
         let event = Event::GateEvaluated {
@@ -439,31 +451,4 @@ async fn pass_gates(
             Err(PromoteError::Gates(evaluations))
         }
     }
-}
-
-/// Asks the environment's gates about a release, now.
-pub(crate) fn evaluate_gates(
-    site: &Site,
-    release: &ReleaseId,
-    entries: &[Entry],
-) -> Vec<Evaluation> {
-    let environment = &site.environment.name;
-    let proofs = choose::proofs(entries);
-    let promotions: Vec<_> = projection::promotions_started(entries, environment)
-        .into_iter()
-        .map(|started| started.at)
-        .collect();
-    let approvals = choose::approvals(entries, environment);
-    liftlock_gate::evaluate(
-        &site.environment.config.gates,
-        &Facts {
-            environment,
-            release,
-            now: Timestamp::now(),
-            requester: Some(&site.actor),
-            proofs: &proofs,
-            promotions: &promotions,
-            approvals: &approvals,
-        },
-    )
 }

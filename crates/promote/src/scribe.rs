@@ -10,7 +10,7 @@ use crate::report::{Notice, Report};
 
 /// Who writes what about which run.
 #[derive(Clone)]
-pub(crate) struct Scribe {
+pub struct Scribe {
     ledger: Ledger,
     environment: EnvName,
     run: RunId,
@@ -21,8 +21,8 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
-    /// A scribe of a run that holds the environment's lease.
-    pub(crate) fn new(
+    /// A scribe of a run; with its fence, if it holds the environment's lease.
+    pub fn new(
         ledger: Ledger,
         environment: EnvName,
         run: RunId,
@@ -34,17 +34,20 @@ impl Scribe {
     }
 
     /// The run.
-    pub(crate) fn run(&self) -> &RunId {
+    pub fn run(&self) -> &RunId {
         &self.run
     }
 
     /// Who runs it.
-    pub(crate) fn actor(&self) -> &Actor {
+    pub fn actor(&self) -> &Actor {
         &self.actor
     }
 
     /// Writes an event.
-    pub(crate) async fn write(&self, event: Event) -> Result<Entry, AppendError> {
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or somebody else holds the environment by now.
+    pub async fn write(&self, event: Event) -> Result<Entry, AppendError> {
         let entry = self
             .ledger
             .append(Draft {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use liftlock_environment::{Environment, SecretStore};
 use liftlock_ledger::{Ledger, Location};
 use liftlock_migrate::snapshot::Snapshots;
+use liftlock_migrate::{DriftPolicy, Settings};
 use liftlock_model::{Actor, RunId, ServiceName};
 use liftlock_probe::Prober;
 use liftlock_rollout::Target;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 use tokio::sync::Mutex;
 
 use crate::failure;
+use crate::fleet::{Members, members};
 use crate::hold::Place;
 use crate::infrastructure::Infrastructure;
 
@@ -103,12 +105,30 @@ impl Site {
             .map_err(failure::secret)
     }
 
-    /// A connection for migrations.
+    /// The databases of the environment's fleet; none where it has but one database.
+    pub(crate) async fn members(&self) -> Result<Option<Members>, StepError> {
+        let settings = self.migration_settings(None)?;
+        members(&self.environment, self.secrets.as_ref(), &settings).await
+    }
+
+    pub(crate) fn migration_settings(&self, run: Option<&RunId>) -> Result<Settings, StepError> {
+        crate::migrations::migration_settings(&self.environment, self.actor.clone(), run)
+    }
+
+    /// The URL of the database that has the schema; of a fleet, its canary's.
+    pub(crate) async fn schema_url(&self) -> Result<SecretString, StepError> {
+        match self.members().await? {
+            Some(members) => Ok(members.canary()?.url.clone()),
+            None => self.database_url().await,
+        }
+    }
+
+    /// A connection for migrations; of a fleet, to its canary.
     pub async fn migrations_database(
         &self,
         run: Option<&RunId>,
     ) -> Result<liftlock_migrate::Database, StepError> {
-        self.connect_for_migrations(&self.database_url().await?, run).await
+        self.connect_for_migrations(&self.schema_url().await?, run).await
     }
 
     /// A connection to take migrations back. What somebody changed by hand in the schema meanwhile, perhaps to help, is told
@@ -116,9 +136,23 @@ impl Site {
     pub(crate) async fn way_back_database(
         &self,
         run: Option<&RunId>,
+        reason: Option<&str>,
     ) -> Result<liftlock_migrate::Database, StepError> {
-        let url = self.database_url().await?;
-        self.connect_with(&url, run, Some(liftlock_migrate::DriftPolicy::Warn)).await
+        let url = self.schema_url().await?;
+        self.connect_with(&url, self.way_back_settings(run, reason)?).await
+    }
+
+    pub(crate) fn way_back_settings(
+        &self,
+        run: Option<&RunId>,
+        reason: Option<&str>,
+    ) -> Result<Settings, StepError> {
+        let settings = self.migration_settings(run)?;
+        let drift = match settings.drift {
+            DriftPolicy::Refuse => DriftPolicy::Warn,
+            other => other,
+        };
+        Ok(Settings { drift, reason: reason.map(str::to_owned), ..settings })
     }
 
     pub(crate) async fn connect_for_migrations(
@@ -126,19 +160,15 @@ impl Site {
         url: &SecretString,
         run: Option<&RunId>,
     ) -> Result<liftlock_migrate::Database, StepError> {
-        self.connect_with(url, run, None).await
+        self.connect_with(url, self.migration_settings(run)?).await
     }
 
     async fn connect_with(
         &self,
         url: &SecretString,
-        run: Option<&RunId>,
-        drift: Option<liftlock_migrate::DriftPolicy>,
+        settings: Settings,
     ) -> Result<liftlock_migrate::Database, StepError> {
         let database = self.environment.config.database.as_ref();
-        let mut settings =
-            crate::migrations::migration_settings(&self.environment, self.actor.clone(), run)?;
-        settings.drift = drift.unwrap_or(settings.drift);
         liftlock_migrate::Database::connect(url, settings).await.map_err(|error| {
             let error = failure::connect(error);
             match database {

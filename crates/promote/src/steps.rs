@@ -1,6 +1,7 @@
 //! The steps of promotions and rollbacks: thin adapters from the peers to the saga.
 
 pub(crate) mod database;
+pub(crate) mod fleet;
 pub(crate) mod infrastructure;
 pub(crate) mod look;
 pub(crate) mod rollout;
@@ -32,6 +33,8 @@ pub(crate) struct Frame<'a> {
     pub previous: Option<&'a Release>,
     /// The infrastructure that the last good run left.
     pub previous_bundle: Option<&'a ArtifactHash>,
+    /// Why the run is, where whoever started it said so.
+    pub reason: Option<&'a str>,
 }
 
 impl<'a> Frame<'a> {

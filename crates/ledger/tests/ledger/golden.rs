@@ -112,8 +112,22 @@ async fn an_export_verifies_without_the_ledger(place: Place) {
     bad.write(Event::Rejected { release: two.id.clone(), comment: None }).await;
     bad.write(Event::MigrationRan {
         id: liftlock_model::MigrationId { version: 1, name: "create_orders".into() },
+        database: None,
         rollback: false,
         milliseconds: 12,
+    })
+    .await;
+    bad.write(Event::MigrationLong {
+        id: liftlock_model::MigrationId { version: 1, name: "create_orders".into() },
+        database: said("shop_7"),
+        seconds: 300,
+        blocked_by: vec!["bob (pid 7)".into()],
+    })
+    .await;
+    bad.write(Event::MigrationsByHand {
+        command: "baseline".into(),
+        detail: "recorded 3".into(),
+        reason: None,
     })
     .await;
     let marker = liftlock_model::Marker {

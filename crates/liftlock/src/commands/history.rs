@@ -99,6 +99,11 @@ fn one_run(entries: &[Entry], run: &RunId, console: &Console) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
+/// In which database of a fleet.
+fn inside(database: Option<&str>) -> String {
+    database.map(|name| format!(" in {name}")).unwrap_or_default()
+}
+
 /// One event in one line.
 fn line(event: &Event) -> String {
     match event {
@@ -119,11 +124,24 @@ fn line(event: &Event) -> String {
         }
         Event::Approved { release, .. } => format!("approved {release}"),
         Event::Rejected { release, .. } => format!("rejected {release}"),
-        Event::MigrationRan { id, rollback, milliseconds } => {
+        Event::MigrationRan { id, database, rollback, milliseconds } => {
+            let verb = if *rollback { "rolled back" } else { "applied" };
+            format!("{verb} {id}{} in {milliseconds} ms", inside(database.as_deref()))
+        }
+        Event::MigrationLong { id, database, seconds, blocked_by } => {
+            let blocked = match blocked_by.as_slice() {
+                [] => String::new(),
+                by => format!("; it waited for {}", by.join(", ")),
+            };
             format!(
-                "{} {id} in {milliseconds} ms",
-                if *rollback { "rolled back" } else { "applied" }
+                "{id}{} was still running after {seconds} s{blocked}",
+                inside(database.as_deref())
             )
+        }
+        Event::MigrationsByHand { command, detail, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let detail = detail.lines().next().unwrap_or_default();
+            format!("migrate {command}{reason}: {detail}")
         }
         Event::SnapshotTaken { id, marker, .. } => {
             let marker = marker.as_ref().map(|marker| format!(" at {marker}")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! `approve` and `reject`.
 
+use liftlock_environment::Config;
 use liftlock_ledger::{Draft, projection};
 use liftlock_model::{Event, Exit};
 
@@ -8,6 +9,16 @@ use crate::commands::Top;
 use crate::connect;
 use crate::console::Console;
 use crate::failure::Failure;
+
+/// Who may say something of a release, for its promotion or for its way back; none where everybody may.
+fn who_may(config: &Config) -> Option<Vec<String>> {
+    let mut may = config.gates.approvals.as_ref()?.from.clone();
+    let back = config.rollback.approvals.iter().flat_map(|approvals| &approvals.from);
+    may.extend(back.cloned());
+    may.sort();
+    may.dedup();
+    Some(may)
+}
 
 /// Records what this person says of a release.
 pub(crate) async fn run(
@@ -29,15 +40,14 @@ pub(crate) async fn run(
         )));
     }
     let verb = if approves { "approve" } else { "reject" };
-    if let Some(approvals) = &environment.config.gates.approvals
-        && !approvals.from.iter().any(|name| name == top.actor.as_str())
-    {
+    let may = who_may(&environment.config);
+    if let Some(may) = may.filter(|may| !may.iter().any(|name| name == top.actor.as_str())) {
         return Err(Failure {
             message: format!(
                 "{} may {verb} no release for {}; who may: {}\n  next: ask one of them for `liftlock {verb} --env {} --release {}`",
                 top.actor,
                 ask.env,
-                approvals.from.join(", "),
+                may.join(", "),
                 ask.env,
                 ask.release
             ),

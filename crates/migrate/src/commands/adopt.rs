@@ -11,6 +11,7 @@ use super::{Desk, End, Failed};
 
 /// What to take over.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Adopt {
     /// The other tool
     #[arg(long, value_enum, value_name = "TOOL")]

@@ -10,6 +10,7 @@ use crate::baseline::{FirstMade, FromDatabase};
 
 /// What a database has that was there before its migrations.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Baseline {
     /// The newest migration whose change the database has, such as V0041
     #[arg(long, value_name = "VERSION", value_parser = version, required_unless_present = "from_database")]

@@ -12,6 +12,7 @@ use super::{Desk, End, Failed, version};
 
 /// What to check.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Check {
     /// Looks at what is newer than this migration, such as V0041: it is applied everywhere, and what is newer goes out together
     #[arg(long, value_name = "VERSION", value_parser = version)]

@@ -8,6 +8,7 @@ use super::{Desk, End, Failed};
 
 /// What to do with a drift.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Drift {
     /// Takes the schema as it is from now on, and keeps why
     #[arg(long, value_name = "REASON", value_parser = reason)]

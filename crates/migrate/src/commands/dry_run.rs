@@ -10,6 +10,7 @@ use super::{Desk, Failed};
 
 /// What a dry-run leaves.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Reports {
     /// Writes the findings of a dry-run to this file as SARIF 2.1.0, for code scanning
     #[arg(long, value_name = "FILE", requires = "dry_run")]

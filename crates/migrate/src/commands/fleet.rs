@@ -11,6 +11,7 @@ use super::{Desk, End, Failed, version};
 
 /// Which databases, and how they are gone through.
 #[derive(Debug, Args)]
+#[group(skip)]
 #[command(group = ArgGroup::new("which").required(true).args(["list", "query"]))]
 pub struct Fleet {
     /// A file with a database on each line: its name, which is put into the URL, or a name and its own URL; - for standard input

@@ -1,5 +1,7 @@
 //! The commands of one database, for the program `migrate` and for everybody else who offers them: what may be asked, what is done,
 //! and what is said at the end. Where they work is a [`Desk`].
+//!
+//! The arguments make no group of their struct's name (`group(skip)`): whoever flattens them into a subcommand of the same name has one.
 
 mod adopt;
 pub mod archives;

@@ -9,6 +9,7 @@ use super::{Desk, End, Failed};
 
 /// What the migration is about.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct New {
     /// What it is about, such as "add orders note"
     #[arg(required = true, num_args = 1.., value_name = "WORDS")]

@@ -7,6 +7,7 @@ use super::{Desk, End, Failed, version};
 
 /// How far back.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Prove {
     /// Only what is newer than this migration, such as V0041; left out, down to the oldest that is not proven
     #[arg(long, value_name = "VERSION", value_parser = version)]

@@ -10,6 +10,7 @@ use liftlock_model::Exit;
 
 /// What a person found out.
 #[derive(Debug, Args)]
+#[group(skip)]
 #[command(group = clap::ArgGroup::new("word").required(true))]
 pub struct Resolve {
     /// The migration, such as V0041

@@ -9,6 +9,7 @@ use super::{Desk, End, Failed, version};
 
 /// What to roll back.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Rollback {
     /// The newest migration to keep, such as V0041; 0 keeps none
     #[arg(long, value_name = "VERSION", value_parser = version, required_unless_present = "steps")]

@@ -9,6 +9,7 @@ use super::{Desk, End, Failed};
 
 /// What to show.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Status {
     /// Also everything that was ever done: applied, rolled back, adopted, by whom, when, why
     #[arg(long)]

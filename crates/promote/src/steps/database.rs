@@ -1,16 +1,20 @@
 //! The database's snapshot and migrations.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use liftlock_environment::config;
-use liftlock_migrate::{Migrations, Ran, Refused};
+use liftlock_migrate::{Migrations, Progress, Ran, Refused, RolledBack};
 use liftlock_model::{Event, Left, MigrationStamp, Phase, Release, Reversal, StepPlan};
 use liftlock_saga::{Context, Done, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Frame, step_plan};
+use super::{Frame, fleet, step_plan};
+use crate::announce::Audience;
 use crate::backup::{self, BackUp, BackedUp};
 use crate::failure;
+use crate::long::watched;
 use crate::migrations::proven;
 use crate::phases;
 use crate::site::Site;
@@ -114,15 +118,61 @@ impl Step for TakeSnapshot<'_> {
 }
 
 /// The newest migration that a database has; 0 for none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SchemaVersion {
+    /// Of a fleet: of the one that is furthest.
     pub newest: i32,
+    /// Of each database of a fleet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fleet: BTreeMap<String, i32>,
 }
 
 pub(crate) async fn schema_version(frame: &Frame<'_>) -> Result<SchemaVersion, StepError> {
+    if let Some(members) = frame.site.members().await? {
+        let fleet = fleet::newest(frame.site, members).await?;
+        return Ok(SchemaVersion { newest: fleet.values().copied().max().unwrap_or(0), fleet });
+    }
     let mut database = frame.site.migrations_database(Some(frame.scribe.run())).await?;
     let applied = database.applied().await.map_err(|error| StepError::from_error(&error))?;
-    Ok(SchemaVersion { newest: applied.iter().map(|one| one.version).max().unwrap_or(0) })
+    let newest = applied.iter().map(|one| one.version).max().unwrap_or(0);
+    Ok(SchemaVersion { newest, fleet: BTreeMap::new() })
+}
+
+/// Who is told of migrations that take long.
+pub(super) fn audience<'a>(frame: &Frame<'a>) -> Audience<'a> {
+    Audience {
+        environment: &frame.site.environment,
+        secrets: frame.site.secrets.as_ref(),
+        scribe: frame.scribe,
+        release: Some(frame.release),
+    }
+}
+
+/// Rolls back, and meanwhile tells who must know of it what takes long.
+async fn roll_back(
+    frame: &Frame<'_>,
+    to: i32,
+    accept_data_loss: bool,
+    life: &(dyn Fn(&str) + Send + Sync),
+) -> Result<RolledBack, StepError> {
+    let mut database = frame.site.way_back_database(Some(frame.scribe.run()), frame.reason).await?;
+    let back = watched(audience(frame), |alarm| async move {
+        let mut tell = |progress: &Progress| {
+            alarm.hear(None, progress);
+            life(&progress.to_string());
+        };
+        database.rollback(to, accept_data_loss, &mut tell).await
+    });
+    match back.await {
+        Ok(back) => {
+            record(frame, None, &back.ran, true).await?;
+            Ok(back)
+        }
+        Err(error) => {
+            record(frame, None, &error.ran, true).await?;
+            Err(failure::rollback(error))
+        }
+    }
 }
 
 async fn read(frame: &Frame<'_>, release: &Release) -> Result<Migrations, StepError> {
@@ -131,31 +181,54 @@ async fn read(frame: &Frame<'_>, release: &Release) -> Result<Migrations, StepEr
         .map_err(|error| StepError::of_kind(StepErrorKind::Configuration, &error))
 }
 
-async fn record(frame: &Frame<'_>, ran: &[Ran], rollback: bool) -> Result<(), StepError> {
+pub(super) async fn record(
+    frame: &Frame<'_>,
+    database: Option<&str>,
+    ran: &[Ran],
+    rollback: bool,
+) -> Result<(), StepError> {
     for one in ran {
         let milliseconds = u64::try_from(one.duration.as_millis()).unwrap_or(u64::MAX);
-        let event = Event::MigrationRan { id: one.id.clone(), rollback, milliseconds };
+        let (id, database) = (one.id.clone(), database.map(str::to_owned));
+        let event = Event::MigrationRan { id, database, rollback, milliseconds };
         frame.scribe.write(event).await.map_err(|error| StepError::from_error(&error))?;
     }
     Ok(())
 }
 
 /// Applies the release's migrations up to `to`, or all of them, and records each, also when one fails. `snapshot` was taken before.
+/// Of a fleet, to those databases that were `seen`, if any were.
 async fn apply(
     frame: &Frame<'_>,
     to: Option<i32>,
+    seen: &BTreeMap<String, i32>,
     snapshot: Option<&str>,
     life: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Vec<Ran>, StepError> {
     let migrations = read(frame, frame.release).await?;
+    let members = frame.site.members().await?;
     let mut database = frame.site.migrations_database(Some(frame.scribe.run())).await?;
     if let Some(id) = snapshot {
         database.note_snapshot(id);
     }
     let tried = proven(&frame.site.environment, &mut database, &migrations).await?;
-    match database.apply(&migrations, to, &mut |progress| life(&progress.to_string())).await {
+    if let Some(members) = members {
+        return fleet::apply(frame, members, &migrations, to, seen, snapshot, life).await;
+    }
+    let (database, files) = (&mut database, &migrations);
+    let applied = watched(audience(frame), |alarm| {
+        let database = &mut *database;
+        async move {
+            let mut tell = |progress: &Progress| {
+                alarm.hear(None, progress);
+                life(&progress.to_string());
+            };
+            database.apply(files, to, &mut tell).await
+        }
+    });
+    match applied.await {
         Ok(ran) => {
-            record(frame, &ran, false).await?;
+            record(frame, None, &ran, false).await?;
             if let Some(tried) = tried.filter(|_| !ran.is_empty())
                 && let Err(error) = database.keep_proofs(&migrations, &tried).await
             {
@@ -164,7 +237,7 @@ async fn apply(
             Ok(ran)
         }
         Err(error) => {
-            record(frame, &error.ran, false).await?;
+            record(frame, None, &error.ran, false).await?;
             Err(failure::apply(error))
         }
     }
@@ -178,18 +251,19 @@ pub(crate) async fn apply_contract(
     cancel: &CancellationToken,
 ) -> Result<Vec<Ran>, StepError> {
     let migrations = read(frame, frame.release).await?;
-    let mut database = frame.site.migrations_database(Some(frame.scribe.run())).await?;
-    let status = database.status(&migrations).await;
-    let status = status.map_err(|error| StepError::from_error(&error))?;
+    let wanted = migrations.stamps().iter().map(|stamp| stamp.id.version).max().unwrap_or(0);
+    let now = schema_version(frame).await?;
+    let pending = now.newest < wanted || now.fleet.values().any(|newest| *newest < wanted);
     let demanded = frame.site.environment.config.database.as_ref();
     let snapshot = match demanded.and_then(|database| database.snapshot.as_ref()) {
-        Some(config) if !status.pending.is_empty() => {
+        Some(config) if pending => {
             let ask = back_up(frame, config, Some("contract"));
             take_snapshot(frame, ask, life, cancel).await?.ok()
         }
         _ => None,
     };
-    apply(frame, None, snapshot.as_ref().map(|taken| taken.id.as_str()), life).await
+    let taken = snapshot.as_ref().map(|taken| taken.id.as_str());
+    apply(frame, None, &BTreeMap::new(), taken, life).await
 }
 
 /// Applies the release's migrations that the database does not have yet, but for those of the contract phase.
@@ -235,7 +309,8 @@ impl Step for Migrate<'_> {
     ) -> Result<Done<SchemaVersion>, StepError> {
         let to = phases::before_rollout(self.0.release, self.0.previous, before.newest)?;
         let taken = backup::required(&self.0.site.environment, self.0.scribe.run());
-        let ran = apply(&self.0, Some(to), taken.as_deref(), &|text| cx.life(text)).await?;
+        let life = |text: &str| cx.life(text);
+        let ran = apply(&self.0, Some(to), &before.fleet, taken.as_deref(), &life).await?;
         let after = schema_version(&self.0).await?;
         let note = match ran.len() {
             0 => format!("nothing to apply: the schema is at V{:04}", after.newest),
@@ -255,10 +330,11 @@ impl Step for Migrate<'_> {
         let now = schema_version(&self.0).await?;
         let wanted = phases::before_rollout(self.0.release, self.0.previous, before.newest)?;
         // What is missing is applied; what is there is in the history and is not run again.
-        if now.newest < wanted {
+        if now.newest < wanted || now.fleet.values().any(|newest| *newest < wanted) {
             return Ok(Probe::NotDone);
         }
-        Ok(Probe::Done(Done::new(now, format!("was applied: the schema is at V{:04}", now.newest))))
+        let note = format!("was applied: the schema is at V{:04}", now.newest);
+        Ok(Probe::Done(Done::new(now, note)))
     }
 
     async fn undo(
@@ -267,12 +343,10 @@ impl Step for Migrate<'_> {
         before: &SchemaVersion,
         _: Option<&SchemaVersion>,
     ) -> Result<Undone, StepError> {
-        let mut database = self.0.site.way_back_database(Some(self.0.scribe.run())).await?;
-        let back = database
-            .rollback(before.newest, false, &mut |progress| cx.life(&progress.to_string()))
-            .await
-            .map_err(failure::rollback)?;
-        record(&self.0, &back.ran, true).await?;
+        if !before.fleet.is_empty() {
+            return fleet::undo(&self.0, &before.fleet, &|text| cx.life(text)).await;
+        }
+        let back = roll_back(&self.0, before.newest, false, &|text| cx.life(text)).await?;
         let Some(refused) = back.refused else {
             return Ok(Undone::whole(match back.ran.len() {
                 0 => "no migration had been applied".into(),
@@ -306,7 +380,11 @@ pub(crate) async fn refuses_way_back(
     release: &Release,
     accept_data_loss: bool,
 ) -> Option<StepError> {
-    let mut database = site.way_back_database(None).await.ok()?;
+    if let Some(members) = site.members().await.ok()? {
+        return fleet::refuses_way_back(site, members, phases::newest(release), accept_data_loss)
+            .await;
+    }
+    let mut database = site.way_back_database(None, None).await.ok()?;
     let applied = database.applied().await.ok()?;
     let now = applied.iter().map(|one| one.version).max().unwrap_or(0);
     let wanted = phases::newest(release);
@@ -330,12 +408,16 @@ pub(crate) async fn refuses_way_back(
 }
 
 fn would_lose(refused: &Refused) -> StepError {
+    loses(&loss(refused))
+}
+
+pub(super) fn loss(refused: &Refused) -> String {
     let instead = refused.instead().map(|instead| format!("; {instead}")).unwrap_or_default();
-    StepError::new(
-        StepErrorKind::Failed,
-        format!("rolling back {} would lose {}{instead}", refused.id, refused.losses.join(", ")),
-    )
-    .hint(
+    format!("rolling back {} would lose {}{instead}", refused.id, refused.losses.join(", "))
+}
+
+pub(super) fn loses(what: &str) -> StepError {
+    StepError::new(StepErrorKind::Failed, what.to_owned()).hint(
         "run it again with --keep-schema (the older release then runs on the newer schema) or with \
          --accept-data-loss",
     )
@@ -383,26 +465,23 @@ impl Step for RollBackSchema<'_> {
     ) -> Result<Done<SchemaVersion>, StepError> {
         if before.newest <= self.to {
             return Ok(Done::new(
-                *before,
+                before.clone(),
                 format!("the schema is at V{:04} already", before.newest),
             ));
         }
-        let mut database = self.frame.site.way_back_database(Some(self.frame.scribe.run())).await?;
-        let back = database
-            .rollback(self.to, self.accept_data_loss, &mut |progress| {
-                cx.life(&progress.to_string())
-            })
-            .await
-            .map_err(failure::rollback)?;
-        record(&self.frame, &back.ran, true).await?;
-        if let Some(refused) = back.refused {
-            return Err(would_lose(&refused));
+        let life = |text: &str| cx.life(text);
+        if !before.fleet.is_empty() {
+            fleet::take_back(&self.frame, &before.fleet, self.to, self.accept_data_loss, &life)
+                .await?;
+        } else {
+            let back = roll_back(&self.frame, self.to, self.accept_data_loss, &life).await?;
+            if let Some(refused) = back.refused {
+                return Err(would_lose(&refused));
+            }
         }
         let after = schema_version(&self.frame).await?;
-        Ok(Done::new(
-            after,
-            format!("the schema went from V{:04} to V{:04}", before.newest, after.newest),
-        ))
+        let note = format!("the schema went from V{:04} to V{:04}", before.newest, after.newest);
+        Ok(Done::new(after, note))
     }
 
     async fn probe(
@@ -414,7 +493,8 @@ impl Step for RollBackSchema<'_> {
         if now.newest > self.to {
             return Ok(Probe::NotDone);
         }
-        Ok(Probe::Done(Done::new(now, format!("the schema is at V{:04}", now.newest))))
+        let note = format!("the schema is at V{:04}", now.newest);
+        Ok(Probe::Done(Done::new(now, note)))
     }
 
     async fn undo(
@@ -431,12 +511,22 @@ impl Step for RollBackSchema<'_> {
             return Ok(Undone::whole("nothing served before"));
         };
         let migrations = read(&self.frame, previous).await?;
-        let mut database = self.frame.site.way_back_database(Some(self.frame.scribe.run())).await?;
-        let ran = database
-            .apply(&migrations, Some(before.newest), &mut |progress| cx.life(&progress.to_string()))
-            .await
-            .map_err(failure::apply)?;
-        record(&self.frame, &ran, false).await?;
+        let life = |text: &str| cx.life(text);
+        if !before.fleet.is_empty() {
+            let count = fleet::apply_again(&self.frame, &before.fleet, &migrations, &life).await?;
+            return Ok(Undone::whole(format!("applied {count} again over the fleet")));
+        }
+        let run = Some(self.frame.scribe.run());
+        let mut database = self.frame.site.way_back_database(run, self.frame.reason).await?;
+        let ran = watched(audience(&self.frame), |alarm| async move {
+            let mut tell = |progress: &Progress| {
+                alarm.hear(None, progress);
+                cx.life(&progress.to_string());
+            };
+            database.apply(&migrations, Some(before.newest), &mut tell).await
+        });
+        let ran = ran.await.map_err(failure::apply)?;
+        record(&self.frame, None, &ran, false).await?;
         Ok(Undone::whole(format!(
             "applied {} again: the schema is at V{:04}",
             ran.len(),

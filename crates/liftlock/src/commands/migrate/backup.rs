@@ -6,13 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use liftlock_aws::{RdsInstances, RdsSnapshots};
 use liftlock_environment::config::{Engine, Snapshot, SnapshotMethod};
+use liftlock_migrate::commands::archives;
 use liftlock_migrate::snapshot::{self, Origin, Owners, Replace, Restored, ReviveRequest, Revived};
 use liftlock_model::{Event, Exit, RunId};
 use liftlock_promote::{BackUp, BackedUp};
 use liftlock_saga::{StepError, StepErrorKind};
 
-use super::Place;
-use crate::cli::MigrateRestore;
+use super::desk::EnvDesk;
+use super::place::Place;
+use crate::cli::{MigrateRestore, MigrateSnapshot, Where};
+use crate::commands::Top;
 use crate::commands::promote::stop_on_signals;
 use crate::connect;
 use crate::console::{Console, seconds};
@@ -20,15 +23,14 @@ use crate::failure::Failure;
 
 /// How often AWS is asked how far something is.
 const POLL: Duration = Duration::from_secs(5);
+/// How long restoring an archive to compare it may take.
+const VERIFY_WITHIN: Duration = Duration::from_secs(4 * 3600);
 
 /// Takes a snapshot now, and puts it on record.
-pub(super) async fn take(place: &Place, console: &Console) -> Result<Exit, Failure> {
-    let config = demanded(place)?;
-    let run = RunId::generate();
-    let hold = place.hold(&run).await?;
-    let taken = take_held(place, config, &run, console).await;
-    hold.give_back().await;
-    let BackedUp { id, place: at, keep_until, marker } = taken?;
+async fn take(place: &mut Place<'_>, console: &Console) -> Result<Exit, Failure> {
+    let config = demanded(place)?.clone();
+    let held = place.held(async |place, run| take_held(place, &config, run, console).await);
+    let BackedUp { id, place: at, keep_until, marker } = Box::pin(held).await?;
     let keep = keep_until.map_or_else(|| "for ever".to_owned(), |day| format!("until {day}"));
     let log = marker.as_ref().map(|marker| format!("\n  at {marker}")).unwrap_or_default();
     let json =
@@ -39,9 +41,50 @@ pub(super) async fn take(place: &Place, console: &Console) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn demanded(place: &Place) -> Result<&Snapshot, Failure> {
-    place.config.snapshot.as_ref().ok_or_else(|| {
-        let name = &place.environment.name;
+/// `migrate snapshot` and what belongs to it.
+pub(super) async fn snapshot(
+    top: &Top,
+    which: &Where,
+    command: Option<&MigrateSnapshot>,
+    console: &Console,
+) -> Result<Exit, Failure> {
+    let Some(command) = command else {
+        return take(&mut Place::of(top, which, console).await?, console).await;
+    };
+    let (MigrateSnapshot::List { which }
+    | MigrateSnapshot::Verify { which, .. }
+    | MigrateSnapshot::Prune { which }) = command;
+    let desk = EnvDesk::of(top, which, console)?;
+    let archives = archives_of(&desk)?;
+    let (kind, end) = match command {
+        MigrateSnapshot::List { .. } => ("snapshots", archives::list(&archives)?),
+        MigrateSnapshot::Verify { snapshot, .. } => {
+            ("verified", archives::check(&archives, snapshot, VERIFY_WITHIN).await?)
+        }
+        MigrateSnapshot::Prune { .. } => ("pruned", archives::prune(&archives)?),
+    };
+    Ok(desk.show(kind, end))
+}
+
+fn archives_of(desk: &EnvDesk<'_>) -> Result<snapshot::Archives, Failure> {
+    let name = &desk.environment.name;
+    let config = desk.config.snapshot.as_ref();
+    match config.map(|config| (config.method, &config.directory)) {
+        Some((SnapshotMethod::PgDump, Some(directory))) => {
+            Ok(snapshot::Archives::new(&desk.environment.path(directory)))
+        }
+        Some((SnapshotMethod::Rds, _)) => Err(Failure::usage(format!(
+            "the snapshots of {name} are made by RDS, which lists, keeps and removes them: aws rds describe-db-snapshots"
+        ))),
+        _ => Err(Failure::usage(format!(
+            "environment {name} makes no archives; add [database.snapshot] with `method = \"pg_dump\"` to environments/{name}.toml"
+        ))),
+    }
+}
+
+fn demanded<'p>(place: &'p Place<'_>) -> Result<&'p Snapshot, Failure> {
+    place.desk.config.snapshot.as_ref().ok_or_else(|| {
+        let name = &place.desk.environment.name;
         Failure::usage(format!(
             "environment {name} says nothing of snapshots; add [database.snapshot] to environments/{name}.toml"
         ))
@@ -51,13 +94,13 @@ fn demanded(place: &Place) -> Result<&Snapshot, Failure> {
 /// Takes the snapshot that the environment demands; the caller holds the environment. The ledger has it before anything else
 /// happens.
 pub(super) async fn take_held(
-    place: &Place,
+    place: &Place<'_>,
     config: &Snapshot,
     run: &RunId,
     console: &Console,
 ) -> Result<BackedUp, Failure> {
     let ask = BackUp {
-        environment: &place.environment,
+        environment: &place.desk.environment,
         config,
         run,
         purpose: None,
@@ -78,25 +121,23 @@ pub(super) async fn take_held(
     Ok(taken)
 }
 
-async fn clients(place: &Place, console: &Console) -> Result<liftlock_aws::Clients, Failure> {
-    connect::clients(&place.environment, &place.stage_directory, console).await
+async fn clients(place: &Place<'_>, console: &Console) -> Result<liftlock_aws::Clients, Failure> {
+    connect::clients(&place.desk.environment, &place.desk.stage_directory, console).await
 }
 
 /// Brings a snapshot back, beside what is live or in its place.
 pub(super) async fn restore(
-    place: &Place,
+    place: &mut Place<'_>,
     ask: &MigrateRestore,
     console: &Console,
 ) -> Result<Exit, Failure> {
-    let config = demanded(place)?;
-    let run = RunId::generate();
+    let config = demanded(place)?.clone();
     match config.method {
-        SnapshotMethod::Rds => revive(place, config, ask, &run, console).await,
+        SnapshotMethod::Rds => revive(place, &config, ask, &RunId::generate(), console).await,
         SnapshotMethod::PgDump => {
-            let hold = place.hold(&run).await?;
-            let restored = restore_archive(place, config, ask, &run, console).await;
-            hold.give_back().await;
-            let restored = restored?;
+            let held = place
+                .held(async |place, run| restore_archive(place, &config, ask, run, console).await);
+            let restored = Box::pin(held).await?;
             let verified = restored.verified.as_ref();
             let good = verified.is_none_or(|verified| verified.differences.is_empty());
             console.result("restored", &restored, || describe(&restored));
@@ -106,7 +147,7 @@ pub(super) async fn restore(
 }
 
 async fn restore_archive(
-    place: &Place,
+    place: &Place<'_>,
     config: &Snapshot,
     ask: &MigrateRestore,
     run: &RunId,
@@ -119,7 +160,7 @@ async fn restore_archive(
         ));
     };
     let backup = BackUp {
-        environment: &place.environment,
+        environment: &place.desk.environment,
         config,
         run,
         purpose: None,
@@ -130,7 +171,7 @@ async fn restore_archive(
     let url = place.url().await?;
     let how = snapshot::Restore {
         into: ask.into.clone(),
-        owners: Owners::Kept,
+        owners: if ask.no_owner { Owners::Dropped } else { Owners::Kept },
         ..snapshot::Restore::default()
     };
     let mut tell = |text: String| console.life(&text);
@@ -138,11 +179,11 @@ async fn restore_archive(
         let replace = Replace {
             confirmed: ask.yes_replace.clone().unwrap_or_default(),
             terminate: ask.terminate_sessions,
-            again: false,
+            again: ask.again,
         };
-        snapshot::replace(&url, &place.settings, &kept, &how, &replace, &mut tell).await
+        snapshot::replace(&url, &place.desk.settings, &kept, &how, &replace, &mut tell).await
     } else {
-        snapshot::restore(&url, &place.settings, &kept, &how, &mut tell).await
+        snapshot::restore(&url, &place.desk.settings, &kept, &how, &mut tell).await
     };
     let restored = restored.map_err(failed)?;
     let (id, at) = (id.clone(), format!("{}/{}", restored.server, restored.database));
@@ -166,14 +207,14 @@ fn describe(restored: &Restored) -> String {
 }
 
 async fn revive(
-    place: &Place,
+    place: &Place<'_>,
     config: &Snapshot,
     ask: &MigrateRestore,
     run: &RunId,
     console: &Console,
 ) -> Result<Exit, Failure> {
-    let name = &place.environment.name;
-    if place.environment.config.infrastructure.engine == Engine::Stage {
+    let name = &place.desk.environment.name;
+    if place.desk.environment.config.infrastructure.engine == Engine::Stage {
         return Err(Failure::usage(format!(
             "the stage makes no instances; in environments/{name}.toml, `method = \"pg_dump\"` makes snapshots that come back here"
         )));
@@ -183,7 +224,7 @@ async fn revive(
             "RDS brings a snapshot back as a new instance: leave --replace out, and lead the database's URL to the new one",
         ));
     }
-    let like = config.instance.clone().unwrap_or_else(|| place.environment.prefix());
+    let like = config.instance.clone().unwrap_or_else(|| place.desk.environment.prefix());
     let origin = match (&ask.snapshot, ask.at) {
         (Some(id), _) => Origin::Snapshot { id: id.clone() },
         (None, Some(at)) => Origin::Time { at },
@@ -210,7 +251,7 @@ async fn revive(
         format!(
             "{id} is back as instance {instance} at {endpoint} after {}; {like} was not touched\n  to use it: lead {} to it",
             seconds(waited),
-            place.config.url
+            place.desk.config.url
         )
     });
     Ok(Exit::Done)
