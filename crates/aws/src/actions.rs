@@ -27,6 +27,7 @@ macro_rules! actions {
 
 actions! {
     DescribeAlarms = "cloudwatch:DescribeAlarms",
+    GetMetricData = "cloudwatch:GetMetricData",
     DeregisterTaskDefinition = "ecs:DeregisterTaskDefinition",
     DescribeClusters = "ecs:DescribeClusters",
     DescribeServices = "ecs:DescribeServices",

@@ -2,14 +2,18 @@
 
 mod balancer;
 mod look;
+mod meter;
 mod register;
 mod revision;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ecs::types::Service;
+use jiff::Timestamp;
 use liftlock_model::{ImageRef, ServiceName};
+use liftlock_rollout::analysis::Traffic;
 use liftlock_rollout::{Colour, Live, Target, TargetError, TaskDefinition, Urls, Weights};
 use tokio::sync::OnceCell;
 
@@ -197,6 +201,15 @@ impl Target for EcsTarget {
 
     async fn point_test(&self, colour: Colour) -> Result<(), TargetError> {
         Ok(self.balancer().await?.split_test(&self.clients, Weights::all(colour)).await?)
+    }
+
+    async fn traffic(
+        &self,
+        colour: Colour,
+        span: (Timestamp, Timestamp),
+        resolution: Duration,
+    ) -> Result<Traffic, TargetError> {
+        Ok(self.counted(colour, span, resolution).await?)
     }
 
     async fn urls(&self) -> Result<Urls, TargetError> {

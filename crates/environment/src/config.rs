@@ -8,6 +8,7 @@ use liftlock_model::{ApplicationName, EnvName, ServiceName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::analysis::{Analysis, LatencyLimit, LowTraffic};
 use crate::period::Period;
 
 mod database;
@@ -239,6 +240,8 @@ pub struct Rollout {
     pub poll: Period,
     /// When to turn back by itself.
     pub breaker: Breaker,
+    /// How the new version is compared with the old one while both serve. Left out: it is not.
+    pub analysis: Option<Analysis>,
 }
 
 impl Default for Rollout {
@@ -250,6 +253,7 @@ impl Default for Rollout {
             start_timeout: Period::from_secs(600),
             poll: Period::from_secs(5),
             breaker: Breaker::default(),
+            analysis: None,
         }
     }
 }

@@ -126,6 +126,15 @@ fn rollout(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
     checks.takes_time(&at("start_timeout"), rollout.start_timeout);
     let interval = ["services", name.as_str(), "rollout", "breaker", "interval"];
     checks.takes_time(&interval, rollout.breaker.interval);
+    if let Some(analysis) = &rollout.analysis {
+        let at = ["services", name.as_str(), "rollout", "analysis", "resolution"];
+        let seconds = analysis.resolution.duration().as_secs();
+        let fine = [1, 5, 10, 20, 30].contains(&seconds) || (seconds > 0 && seconds % 60 == 0);
+        if !fine || analysis.resolution.duration().subsec_nanos() > 0 {
+            let message = "CloudWatch has no such period";
+            checks.value(&at, message, "1s, 5s, 10s, 20s, 30s or whole minutes");
+        }
+    }
 }
 
 /// Each request must have exactly one service that it belongs to.

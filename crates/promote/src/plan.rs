@@ -10,9 +10,10 @@ use tokio::sync::Mutex;
 use crate::phases;
 use crate::rig::Rig;
 use crate::steps::Frame;
+use crate::steps::bake::Bake;
 use crate::steps::database::{Migrate, RollBackSchema, TakeSnapshot};
 use crate::steps::infrastructure::{ApplyInfrastructure, PlanInfrastructure};
-use crate::steps::look::{Bake, Listener, Looking, SeenServing, SmokeTest};
+use crate::steps::look::{Listener, Looking, SeenServing, SmokeTest};
 use crate::steps::rollout::{LowerOld, RaiseIdle, Register};
 use crate::steps::traffic::{Chosen, PointTest, Shift};
 
@@ -176,7 +177,7 @@ fn shift<'a>(
     saga.push(rig.step(Looking(SmokeTest { frame, name, listener })));
     if wave.bake > Duration::ZERO {
         let name = format!("rollout/wave-{}/bake", wave.number);
-        let chosen = chosen.values().cloned().collect();
+        let chosen = chosen.clone();
         saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share, chosen })));
     }
 }

@@ -7,7 +7,7 @@ use liftlock_model::{Sample, Verdict};
 use serde::Serialize;
 
 /// Requests that were answered since the look before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Requests {
     /// All.
     pub total: u64,

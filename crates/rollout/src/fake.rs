@@ -5,9 +5,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use liftlock_model::{ImageDigest, ImageRef};
 use tokio::time::Instant;
 
+use crate::analysis::Traffic;
 use crate::{
     Colour, ColourState, Live, Target, TargetError, TargetErrorKind, TaskDefinition, Urls, Weights,
 };
@@ -217,6 +219,15 @@ impl Target for Fake {
     async fn point_test(&self, colour: Colour) -> Result<(), TargetError> {
         self.0.lock().unwrap().test = colour;
         Ok(())
+    }
+
+    async fn traffic(
+        &self,
+        _: Colour,
+        _: (Timestamp, Timestamp),
+        _: Duration,
+    ) -> Result<Traffic, TargetError> {
+        Err(TargetError::new(TargetErrorKind::Other, "the model counts nothing"))
     }
 
     async fn urls(&self) -> Result<Urls, TargetError> {

@@ -1,12 +1,15 @@
 //! Where tasks run and traffic flows: the boundary to a platform.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use liftlock_model::ImageRef;
 use serde::Serialize;
 use url::Url;
 
+use crate::analysis::Traffic;
 use crate::{Colour, Live, TargetError, TaskDefinition, Weights};
 
 /// Where a service is reached.
@@ -50,6 +53,15 @@ pub trait Target: Send + Sync {
 
     /// Points the test listener at one colour.
     async fn point_test(&self, colour: Colour) -> Result<(), TargetError>;
+
+    /// What a colour answered in this time, as the load balancer counted it. `resolution` is the finest that it counts by; what it
+    /// has not counted yet is not in the answer.
+    async fn traffic(
+        &self,
+        colour: Colour,
+        span: (Timestamp, Timestamp),
+        resolution: Duration,
+    ) -> Result<Traffic, TargetError>;
 
     /// Where the service is reached.
     async fn urls(&self) -> Result<Urls, TargetError>;

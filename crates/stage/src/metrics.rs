@@ -66,6 +66,15 @@ impl Times {
         }
     }
 
+    /// How many times are over `from`, up to `until`; within 2 %.
+    pub(crate) fn between(&self, from: f64, until: f64) -> u64 {
+        let inside = |class: i32| {
+            let time = (SMALLEST * CLASS.powi(class)).clamp(self.least, self.most);
+            time > from && time <= until
+        };
+        self.classes.iter().filter(|(class, _)| inside(**class)).map(|(_, count)| count).sum()
+    }
+
     /// The time that `percent` of the times do not exceed; within 2 %.
     pub(crate) fn percentile(&self, percent: f64) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]

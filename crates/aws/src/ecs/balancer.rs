@@ -19,6 +19,8 @@ const LISTENER: &str = "liftlock:listener";
 pub(super) struct Balancer {
     /// For messages.
     name: String,
+    /// Its ARN.
+    arn: String,
     /// ARNs of the blue and the green target group.
     groups: (String, String),
     /// ARN of the rule on the production listener.
@@ -64,7 +66,20 @@ impl Balancer {
         let [production, test] = <[String; 2]>::try_from(rules).expect("one rule for each role");
         let [production_url, test_url] = <[Url; 2]>::try_from(urls).expect("one URL for each role");
         let urls = Urls { production: production_url, test: test_url };
-        Ok(Self { name: prefix.to_owned(), groups, production, test, urls })
+        Ok(Self { name: prefix.to_owned(), arn: load_balancer, groups, production, test, urls })
+    }
+
+    /// The load balancer and a colour's target group, as CloudWatch's dimensions name them: the last part of their ARNs.
+    pub(super) fn dimensions(&self, colour: Colour) -> (&str, &str) {
+        let group = match colour {
+            Colour::Blue => &self.groups.0,
+            Colour::Green => &self.groups.1,
+        };
+        let last = |arn: &'_ str, from: &str| arn.find(from).map(|at| at + from.len());
+        let balancer = last(&self.arn, ":loadbalancer/").map_or("", |at| &self.arn[at..]);
+        let group =
+            last(group, ":targetgroup/").map_or("", |at| &group[at - "targetgroup/".len()..]);
+        (balancer, group)
     }
 
     pub(super) fn urls(&self) -> &Urls {

@@ -6,14 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use liftlock_model::{Event, ImageDigest, Reversal, Sample, ServiceName, StepPlan, Verdict};
 use liftlock_probe::SmokeReport;
-use liftlock_rollout::{Breaker, Colour, RolloutError, Target, Tripped, Wait, watch};
+use liftlock_rollout::{Colour, RolloutError, Target};
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use secrecy::SecretString;
 use url::Url;
 
 use super::traffic::Chosen;
 use super::{Frame, step_plan};
-use crate::check::LiveCheck;
 use crate::failure;
 
 /// Through which listener the application is asked.
@@ -162,93 +161,6 @@ pub(crate) fn judge(report: &SmokeReport, url: &Url) -> Result<String, StepError
             list.join("\n  ")
         ),
     ))
-}
-
-/// Watches the new version under traffic, and turns back when the circuit breaker trips.
-pub(crate) struct Bake<'a> {
-    pub frame: Frame<'a>,
-    pub name: String,
-    pub period: Duration,
-    pub share: u8,
-    pub chosen: Vec<Handle<Chosen>>,
-}
-
-#[async_trait]
-impl Look for Bake<'_> {
-    fn plan(&self) -> StepPlan {
-        step_plan(
-            &self.name,
-            format!("watch it for {} with {} % of the traffic", period(self.period), self.share),
-            Reversal::ReadOnly,
-        )
-    }
-
-    async fn look(&self, cx: &Context<'_>) -> Result<String, StepError> {
-        if self.share < 100 && self.nothing_serves(cx)? {
-            return Ok("skipped: no user is on it yet".into());
-        }
-        // The services of one release are watched as one application; the strictest breaker counts.
-        let strictest = self
-            .frame
-            .site
-            .environment
-            .services_in_order()
-            .into_iter()
-            .map(|(_, service)| &service.rollout)
-            .min_by_key(|rollout| rollout.breaker.health_failures)
-            .ok_or_else(|| {
-                StepError::new(StepErrorKind::Configuration, "the environment has no service")
-            })?;
-        let check = LiveCheck::new(self.frame.site, self.frame.urls().await?, self.share).await?;
-        let on = |text: String| cx.life(&text);
-        let wait = Wait {
-            poll: strictest.poll.duration(),
-            timeout: self.period + strictest.start_timeout.duration(),
-            cancel: cx.cancelled(),
-            on: &on,
-        };
-        let mut breaker = Breaker::new(&strictest.breaker);
-        let watched = watch(&check, &mut breaker, self.period, &wait).await;
-        let (verdict, sample, detail) = match &watched {
-            Ok(watched) => {
-                (Verdict::Pass, watched.sample.clone(), "the breaker did not trip".to_owned())
-            }
-            Err(tripped) => {
-                let sample = tripped.sample().cloned().unwrap_or(Sample { size: 0, bad: 0 });
-                let inconclusive =
-                    matches!(tripped, Tripped::Inconclusive { .. } | Tripped::Cancelled { .. });
-                let verdict = if inconclusive { Verdict::Inconclusive } else { Verdict::Fail };
-                (verdict, sample, tripped.to_string())
-            }
-        };
-        let event =
-            Event::Observed { check: self.name.clone(), verdict, sample: sample.clone(), detail };
-        self.frame.scribe.write(event).await.map_err(|error| StepError::from_error(&error))?;
-        watched.map_err(failure::tripped)?;
-        Ok(format!("{} looks, {} bad, in {}", sample.size, sample.bad, period(self.period)))
-    }
-}
-
-impl Bake<'_> {
-    /// A first rollout gives no share below all: there is nothing to watch until then.
-    fn nothing_serves(&self, cx: &Context<'_>) -> Result<bool, StepError> {
-        for chosen in &self.chosen {
-            if cx.output(chosen)?.replaces.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-fn period(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds, duration.subsec_millis()) {
-        (0, ms) => format!("{ms} ms"),
-        (s, 0) if s >= 60 && s % 60 == 0 => format!("{} min", s / 60),
-        (s, 0) => format!("{s} s"),
-        _ => format!("{:.1} s", duration.as_secs_f64()),
-    }
 }
 
 /// The proof: the requested digests were seen serving.

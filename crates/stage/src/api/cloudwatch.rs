@@ -146,6 +146,7 @@ fn of_bucket(bucket: &Bucket, metric: &str, statistic: &str) -> Option<f64> {
         "HTTPCode_Target_4XX_Count" => bucket.by_class[2],
         "HTTPCode_Target_5XX_Count" => bucket.by_class[3],
         "HTTPCode_ELB_5XX_Count" => bucket.own_5xx,
+        "TargetConnectionErrorCount" => bucket.own_5xx,
         "TargetResponseTime" => return of_times(&bucket.times, statistic),
         _ => return None,
     };
@@ -167,8 +168,20 @@ fn of_times(times: &Times, statistic: &str) -> Option<f64> {
         "Average" => Some(times.sum / times.count as f64),
         "Minimum" => Some(times.least),
         "Maximum" => Some(times.most),
-        other => times.percentile(other.strip_prefix('p')?.parse().ok()?),
+        other => match other.strip_prefix('p') {
+            Some(percent) => times.percentile(percent.parse().ok()?),
+            None => trimmed_count(times, other),
+        },
     }
+}
+
+/// `TC(a:b)`: how many values are over a, up to b; either may be left out.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn trimmed_count(times: &Times, statistic: &str) -> Option<f64> {
+    let (from, until) = statistic.strip_prefix("TC(")?.strip_suffix(')')?.split_once(':')?;
+    let bound =
+        |text: &str, open: f64| if text.is_empty() { Some(open) } else { text.parse().ok() };
+    Some(times.between(bound(from, f64::NEG_INFINITY)?, bound(until, f64::INFINITY)?) as f64)
 }
 
 /// Start, end and period of a request, in seconds.
