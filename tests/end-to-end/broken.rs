@@ -72,6 +72,42 @@ async fn a_version_that_only_users_break_meets_a_tenth_of_them() {
     assert!(after.failures.is_empty(), "all is well again: {:#?}", after.failures);
 }
 
+/// Shows D-RB-1 and E-PERF-1: a version that answers everything well, and only takes longer than the one before, is found by comparing
+/// the two under the same traffic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_only_slower_is_found_by_comparison() {
+    let Some(project) = Project::serving(Pace { step_bake: 3000, bake: 200 }).await else { return };
+    project.compare("backend", "min_requests = 30\npatience = \"30s\"");
+    let load = Load::start(&project.url().await);
+    load.has_answers(100).await;
+    is_rolled_back(&project, "1.2.0-slow", "the new version is slower").await;
+    let told = project.run(&["history", "--env", "local", "--limit", "1"]).await.exits(0);
+    assert!(told.stdout.contains("rolled back"), "{}", told.report());
+    // A good version passes the same comparison.
+    project.add_version("1.2.1", 3);
+    let ran = project.run(&["promote", "--env", "local", "--release", "1.2.1"]).await.exits(0);
+    ran.says("backend: ").says("requests of the new version failed");
+    let seen = load.stop().await;
+    assert!(seen.failures.is_empty(), "nobody's request failed: {:#?}", seen.failures);
+}
+
+/// Shows A-RB-1's condition that no data is never a pass: without traffic there is nothing to compare by, and the environment's file
+/// says what becomes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_traffic_a_comparison_is_inconclusive_and_the_file_says_what_becomes_of_it() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    project.compare("backend", "patience = \"1s\"");
+    let before = project.world().await;
+    project.add_version("1.2.1", 3);
+    let ran = project.run(&["promote", "--env", "local", "--release", "1.2.1"]).await.exits(1);
+    ran.says("inconclusive: backend: ").says("too few to compare").says("analysis.low_traffic");
+    assert_eq!(project.world().await, before);
+    project.set_pace(Pace::FAST);
+    project.compare("backend", "patience = \"1s\"\nlow_traffic = \"breaker\"");
+    let ran = project.run(&["promote", "--env", "local", "--release", "1.2.1"]).await.exits(0);
+    ran.says("the circuit breaker alone decides");
+}
+
 /// Shows C-MIG-6 and C-RB-2: what would lose data is left, with the command that removes it, and the exit code says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_whose_rollback_would_lose_data_is_left() {

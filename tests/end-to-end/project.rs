@@ -76,6 +76,15 @@ impl Project {
         std::fs::write(self.path("environments/local.toml"), local(pace)).unwrap();
     }
 
+    /// Says that the new version of this service is compared with the old one, by what these lines say of how.
+    pub(crate) fn compare(&self, service: &str, lines: &str) {
+        let file = self.path("environments/local.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        write!(text, "\n[services.{service}.rollout.analysis]\nresolution = \"1s\"\n{lines}\n")
+            .unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
     /// A path in the project.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)

@@ -25,6 +25,8 @@ const DRAIN: Duration = Duration::from_millis(200);
 const FINISH: Duration = Duration::from_secs(20);
 /// How long the slow version takes until it listens.
 const SLOW_START: Duration = Duration::from_secs(4);
+/// How much longer each request takes in the version that is slow: too little for any health check to notice.
+const SLOW: Duration = Duration::from_millis(60);
 /// How many requests the version that wears out answers well: enough for a smoke test, and too few for users.
 const WORN_OUT_AFTER: u64 = 3;
 
@@ -110,13 +112,16 @@ fn router(shop: Arc<Shop>) -> Router {
     router.layer(faults).with_state(shop)
 }
 
-/// Two versions are well as far as health checks go: one fails three of ten other requests, and one answers the first of
-/// them well and fails all after that, so that only traffic shows it.
+/// Three versions are well as far as health checks go: one fails three of ten other requests, one answers the first of them
+/// well and fails all after that, so that only traffic shows it, and one only takes longer.
 async fn fail_some(State(shop): State<Arc<Shop>>, request: Request, next: Next) -> Response {
     let asked_for_health = request.uri().path().starts_with("/health");
     if !asked_for_health && fails(&shop) {
         let text = "this version fails some requests (see its FAULT)\n";
         return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
+    }
+    if !asked_for_health && shop.fault == Some(Fault::Slow) {
+        tokio::time::sleep(SLOW).await;
     }
     next.run(request).await
 }

@@ -36,6 +36,7 @@ pub(crate) enum Fault {
     SlowStart,
     NoDatabase,
     WearsOut,
+    Slow,
 }
 
 impl FromStr for Fault {
@@ -48,9 +49,10 @@ impl FromStr for Fault {
             "slow-start" => Self::SlowStart,
             "no-database" => Self::NoDatabase,
             "wears-out" => Self::WearsOut,
+            "slow" => Self::Slow,
             other => {
                 return Err(format!(
-                    "FAULT={other:?} is not known: crash, unhealthy, errors, slow-start, no-database, wears-out"
+                    "FAULT={other:?} is not known: crash, unhealthy, errors, slow-start, no-database, wears-out, slow"
                 ));
             }
         })
