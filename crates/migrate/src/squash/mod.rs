@@ -212,10 +212,11 @@ impl<'a> Plan<'a> {
         if let [only] = replaced[..] {
             return Err(SquashError::Nothing { id: only.id.clone() });
         }
-        let digits = last.stem.split_once("__").map_or(last.stem.as_str(), |(digits, _)| digits);
+        let digits = last.up.file.split_once("__").map_or(last.up.file.as_str(), |(digits, _)| digits);
         let stem = format!("{digits}__{NAME}");
-        if replaced.iter().any(|one| one.stem == stem) {
-            return Err(SquashError::Name { file: format!("{stem}.sql") });
+        let file = format!("{stem}.sql");
+        if replaced.iter().any(|one| one.up.file == file) {
+            return Err(SquashError::Name { file });
         }
         shared(&replaced, ask)?;
         let id = MigrationId { version: to, name: NAME.into() };

@@ -37,7 +37,7 @@ impl Seal {
     pub(crate) fn and(&self, migrations: &[Migration]) -> Self {
         let mut seal = self.clone();
         for migration in migrations {
-            let checksum = migration.refinery().checksum();
+            let checksum = crate::refinery::checksum(&migration.id, &migration.up.sql);
             seal.names = link(&seal.names, &named(&migration.id.to_string(), checksum));
             seal.texts = link(&seal.texts, migration.up.sha256.as_str());
             seal.to = migration.id.version;
