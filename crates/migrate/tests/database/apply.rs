@@ -345,3 +345,26 @@ async fn a_database_is_current_only_while_it_has_just_what_the_files_hold() {
     execute(&mut other, "delete from refinery_schema_history where version = 2").await;
     assert!(!connect(&database).await.is_current(&two.read()).await.unwrap(), "others' deed");
 }
+
+/// A script too large to be sent at once is one transaction all the same, and an error in it is told with its line.
+#[tokio::test]
+async fn a_large_script_runs_whole_or_not_at_all_and_errors_have_their_lines() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let rows = format!("insert into log values (length('{}'));\n", "x".repeat(60_000));
+    let large = format!("create table log (n int);\n{}", rows.repeat(150));
+    let files =
+        Files::new(&[("V0001__large", &format!("{large}\nselect nonsense"), "drop table log")]);
+    let error = connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    assert!(error.to_string().contains("V0001__large.sql:153: column \"nonsense\""), "{error}");
+    assert_eq!(tables(&database).await, "null", "nothing of it is left");
+
+    files.write("V0001__large.sql", &format!("{large}do $$ begin raise 'no'; end $$"));
+    let error = connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    assert!(error.to_string().contains("V0001__large.sql: no"), "its place is not known: {error}");
+
+    files.write("V0001__large.sql", &format!("{large}rollback to savepoint never"));
+    connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    files.write("V0001__large.sql", &large);
+    assert_eq!(apply(&database, &files).await, [1]);
+    assert_eq!(ask(&database, "select sum(n) from log").await, "9000000");
+}

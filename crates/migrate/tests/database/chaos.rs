@@ -89,7 +89,7 @@ async fn a_connection_that_is_cut_anywhere_leaves_nothing_that_the_next_run_does
         let first = run(&proxy.url(database.url()), &migrations).await;
         drop(proxy);
         failed += u32::from(!matches!(first, Some(Ok(_))));
-        let second = run(database.url(), &migrations).await.unwrap();
+        let second = connect(&database).await.apply(&migrations, None, &mut quiet).await;
         second.unwrap_or_else(|error| panic!("{place}: {error}; before: {first:?}"));
         assert_whole(&database, &place).await;
     }
@@ -119,8 +119,8 @@ async fn a_commit_whose_answer_is_lost_is_said_to_be_in_doubt() {
             continue;
         };
         assert_eq!(id.version, 3);
-        let ran = run(database.url(), &migrations).await.unwrap().unwrap();
-        assert_eq!(ran, 0, "it had been committed");
+        let ran = connect(&database).await.apply(&migrations, None, &mut quiet).await.unwrap();
+        assert_eq!(ran.len(), 0, "it had been committed");
         return assert_whole(&database, "a lost answer").await;
     }
     panic!("no commit was in doubt");
@@ -157,8 +157,15 @@ async fn a_program_that_is_killed_anywhere_goes_on_when_it_is_run_again() {
         child.kill().unwrap();
         child.wait().unwrap();
         drop(proxy);
-        let again = migrate(database.url()).output().unwrap();
-        assert!(again.status.success(), "{place}: {}", String::from_utf8_lossy(&again.stderr));
+        loop {
+            let again = migrate(database.url()).output().unwrap();
+            let said = String::from_utf8_lossy(&again.stderr);
+            // Of a machine that does a hundred things at once.
+            if !said.contains("does not answer: no answer within") {
+                assert!(again.status.success(), "{place}: {said}");
+                break;
+            }
+        }
         assert_whole(&database, &place).await;
     }
     assert!(killed > 0, "nothing was killed");
