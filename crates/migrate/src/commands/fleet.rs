@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::Settings;
 use crate::fleet::{self, FleetOptions, FleetProgress, FleetReport, FleetTarget};
 use clap::{ArgGroup, Args};
 use serde_json::json;
@@ -55,7 +56,7 @@ impl Fleet {
             to: self.to,
             contract: self.contract,
         };
-        let report = over_fleet(desk, targets, &how).await?;
+        let report = over_fleet(desk, targets, &desk.settings()?, &how).await?;
         Ok(End { text: report.to_string(), exit: report.exit(), json: json!(report) })
     }
 
@@ -85,12 +86,12 @@ impl Fleet {
 pub async fn over_fleet(
     desk: &dyn Desk,
     targets: Vec<FleetTarget>,
+    settings: &Settings,
     how: &FleetOptions,
 ) -> Result<FleetReport, Failed> {
     let migrations = desk.migrations()?;
-    let settings = desk.settings()?;
     let tell = |progress: &FleetProgress<'_>| tell(desk, progress);
-    fleet::apply(targets, &migrations, &settings, how, &tell).await.map_err(Failed::usage)
+    fleet::apply(targets, &migrations, settings, how, &tell).await.map_err(Failed::usage)
 }
 
 fn tell(desk: &dyn Desk, progress: &FleetProgress<'_>) {

@@ -75,7 +75,7 @@ async fn apply_held(
     drop(tell);
     match applied {
         Ok(ran) => {
-            place.record(run, None, &ran, false).await?;
+            place.record(run, place.desk.database(), &ran, false).await?;
             if let Some(tried) = tried.filter(|_| !ran.is_empty()) {
                 let kept = database.keep_proofs(migrations, &tried).await;
                 kept.map_err(|error| Failure::of(error.exit(), &error))?;
@@ -84,7 +84,7 @@ async fn apply_held(
         }
         Err(error) => {
             // What was applied before the one that failed stays, and is on record.
-            place.record(run, None, &error.ran, false).await?;
+            place.record(run, place.desk.database(), &error.ran, false).await?;
             if !error.ran.is_empty() {
                 console.say(&lines("applied", &error.ran));
             }
@@ -102,7 +102,9 @@ async fn snapshot_first(
     run: &RunId,
     console: &Console,
 ) -> Result<(), Failure> {
-    let Some(config) = &place.desk.config.snapshot else { return Ok(()) };
+    if place.desk.config.snapshot.is_none() {
+        return Ok(());
+    }
     let status = database.status(migrations).await;
     let status = status.map_err(|error| Failure::of(Exit::Failed, &error))?;
     let pending = status.pending.iter().any(|id| to.is_none_or(|to| id.version <= to));
@@ -110,11 +112,24 @@ async fn snapshot_first(
     if !pending || !status.problems.is_empty() {
         return Ok(());
     }
+    if let Some(id) = demanded_snapshot(place, run, console).await? {
+        database.note_snapshot(&id);
+    }
+    Ok(())
+}
+
+/// Takes the snapshot that the environment demands, and gives its id. Without it, nothing may be applied, unless the environment does
+/// not require it.
+pub(super) async fn demanded_snapshot(
+    place: &Place<'_>,
+    run: &RunId,
+    console: &Console,
+) -> Result<Option<String>, Failure> {
+    let Some(config) = &place.desk.config.snapshot else { return Ok(None) };
     match backup::take_held(place, config, run, console).await {
         Ok(taken) => {
             console.life(&format!("snapshot {} is available", taken.id));
-            database.note_snapshot(&taken.id);
-            Ok(())
+            Ok(Some(taken.id))
         }
         Err(Failure { message, exit }) if config.required => Err(Failure {
             message: format!("no snapshot, so nothing was applied: {message}"),
@@ -124,7 +139,7 @@ async fn snapshot_first(
             console.say(&format!(
                 "NO SNAPSHOT: {message}; the environment does not require one, so this goes on"
             ));
-            Ok(())
+            Ok(None)
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `migrate fleet`: all databases of the environment's fleet.
 
 use liftlock_migrate::commands::{End, over_fleet};
-use liftlock_migrate::fleet::{FleetOptions, FleetOutcome, FleetReport};
+use liftlock_migrate::fleet::{FleetOptions, FleetOutcome, FleetReport, each};
+use liftlock_migrate::{Database, Settings};
 use liftlock_model::{Exit, RunId};
-use liftlock_promote::Members;
+use liftlock_promote::{Members, proven};
 use serde_json::json;
 
+use super::apply::demanded_snapshot;
 use super::place::Place;
 use crate::cli::MigrateFleet;
 use crate::failure::Failure;
@@ -17,19 +19,26 @@ pub(super) async fn run(place: &mut Place<'_>, ask: &MigrateFleet) -> Result<Exi
             "environment {name} has no fleet: add [database.fleet] to environments/{name}.toml\n  next: liftlock migrate --env {name}"
         ))
     })?;
-    let report = place.held(async |place, run| go(place, members, ask, run).await).await?;
+    let held = place.held(async |place, run| go(place, members, ask, run).await);
+    let report = Box::pin(held).await?;
     let end = End { text: report.to_string(), exit: report.exit(), json: json!(report) };
     Ok(place.desk.show("fleet", end))
 }
 
 async fn go(
     place: &Place<'_>,
-    Members { targets, options }: Members,
+    members: Members,
     ask: &MigrateFleet,
     run: &RunId,
 ) -> Result<FleetReport, Failure> {
+    let mut settings = place.desk.settings.clone();
+    if is_pending(place, &members, ask).await? {
+        prove(place, &members).await?;
+        settings.taken = demanded_snapshot(place, run, place.desk.console).await?;
+    }
+    let Members { targets, options } = members;
     let how = FleetOptions { to: ask.to, contract: ask.contract, ..options };
-    let report = over_fleet(place.desk(), targets, &how).await?;
+    let report = over_fleet(place.desk(), targets, &settings, &how).await?;
     for result in &report.results {
         if let FleetOutcome::Applied { ran, .. } | FleetOutcome::Failed { ran, .. } =
             &result.outcome
@@ -38,4 +47,33 @@ async fn go(
         }
     }
     Ok(report)
+}
+
+/// Whether there is anything to apply to any of the databases; one that does not answer may have something.
+async fn is_pending(
+    place: &Place<'_>,
+    members: &Members,
+    ask: &MigrateFleet,
+) -> Result<bool, Failure> {
+    let latest = place.desk().migrations()?.latest().unwrap_or(0);
+    let wanted = ask.to.unwrap_or(latest).min(latest);
+    let settings = &place.desk.settings;
+    let at_once = members.options.concurrency;
+    let newest = each(members.targets.clone(), settings, at_once, |_, mut database| async move {
+        let applied = database.applied().await.map_err(|error| error.to_string())?;
+        Ok(applied.iter().map(|one| one.version).max().unwrap_or(0))
+    })
+    .await;
+    Ok(newest.into_iter().any(|(_, newest)| newest.map_or(true, |newest| newest < wanted)))
+}
+
+/// Tries what is pending on a copy of the canary's schema, where the environment wants that first.
+async fn prove(place: &Place<'_>, members: &Members) -> Result<(), Failure> {
+    let settings: Settings = place.desk.settings.clone();
+    let canary = members.canary()?;
+    let connected = Database::connect(&canary.url, settings).await;
+    let mut database = connected.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let migrations = place.desk().migrations()?;
+    let tried = proven(&place.desk.environment, &mut database, &migrations).await;
+    tried.map(drop).map_err(|error| Failure { message: error.to_string(), exit: Exit::Failed })
 }
