@@ -212,7 +212,8 @@ impl<'a> Plan<'a> {
         if let [only] = replaced[..] {
             return Err(SquashError::Nothing { id: only.id.clone() });
         }
-        let digits = last.up.file.split_once("__").map_or(last.up.file.as_str(), |(digits, _)| digits);
+        let digits =
+            last.up.file.split_once("__").map_or(last.up.file.as_str(), |(digits, _)| digits);
         let stem = format!("{digits}__{NAME}");
         let file = format!("{stem}.sql");
         if replaced.iter().any(|one| one.up.file == file) {
