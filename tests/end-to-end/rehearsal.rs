@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::project::until;
 
 const TOPOLOGY: &str = r#"
 application = "shop"
@@ -79,18 +80,9 @@ fn is_alive(pid: &Value) -> bool {
     line.is_ok_and(|line| !line.is_empty())
 }
 
-/// Its lock is free a moment before the process is gone.
-fn ends(pid: &Value) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while is_alive(pid) {
-        assert!(Instant::now() < deadline, "process {pid} does not end");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Started with a topology and a scenario, watched, spoiled, mended and stopped, by text and by JSON.
-#[test]
-fn a_stage_is_started_spoiled_and_stopped_from_a_shell() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_is_started_spoiled_and_stopped_from_a_shell() {
     let desk = Desk(tempfile::tempdir().unwrap());
     std::fs::write(desk.path("topology.toml"), TOPOLOGY).unwrap();
     std::fs::write(desk.path("day.toml"), SCENARIO).unwrap();
@@ -129,7 +121,8 @@ fn a_stage_is_started_spoiled_and_stopped_from_a_shell() {
     let pid = stage["pid"].clone();
     assert!(is_alive(&pid));
     assert_eq!(desk.json("stop")["stopped"], true);
-    ends(&pid);
+    // Its lock is free a moment before the process is gone.
+    until("the process of the stage ends", async || !is_alive(&pid)).await;
     assert_eq!(desk.json("stop --reset")["stopped"], false);
     assert!(!desk.path("cloud").exists());
 }

@@ -168,11 +168,4 @@ impl Ran {
         assert!(self.stdout.contains(text) || self.stderr.contains(text), "{text}: {self:#?}");
         self
     }
-
-    /// The last line that is a result, as JSON.
-    #[track_caller]
-    pub(crate) fn json(&self) -> Value {
-        let lines = self.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["type"] != "life").last().unwrap()
-    }
 }

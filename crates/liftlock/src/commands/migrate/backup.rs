@@ -71,7 +71,7 @@ fn archives_of(desk: &EnvDesk<'_>) -> Result<snapshot::Archives, Failure> {
     let config = desk.config.snapshot.as_ref();
     match config.map(|config| (config.method, &config.directory)) {
         Some((SnapshotMethod::PgDump, Some(directory))) => {
-            Ok(snapshot::Archives::new(&desk.environment.path(directory)))
+            Ok(snapshot::Archives::new(desk.environment.path(directory)))
         }
         Some((SnapshotMethod::Rds, _)) => Err(Failure::usage(format!(
             "the snapshots of {name} are made by RDS, which lists, keeps and removes them: aws rds describe-db-snapshots"
