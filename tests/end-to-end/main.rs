@@ -14,5 +14,6 @@ mod local;
 mod migrations;
 mod project;
 mod rehearsal;
+mod stranger;
 mod twice;
 mod way_back;

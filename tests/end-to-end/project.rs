@@ -371,6 +371,11 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().unwrap()
 }
 
+/// The lesser of the two weights, which the new version has before it has half of the traffic; none when they are no numbers.
+pub(crate) fn wave_of(weights: &Value) -> Option<u64> {
+    Some(weights["blue"].as_u64()?.min(weights["green"].as_u64()?))
+}
+
 /// Waits until `done` says so.
 pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let waiting = async {

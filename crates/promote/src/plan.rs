@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use liftlock_model::{Fingerprint, RunKind, ServiceName};
+use liftlock_rollout::TaskDefinition;
 use liftlock_saga::{Handle, Saga};
 use tokio::sync::Mutex;
 
@@ -61,11 +62,11 @@ fn promotion(frame: Frame<'_>) -> Saga<'_> {
         }
         saga.push(rig.step(Migrate(frame)));
     }
-    let chosen = raise(&mut saga, &rig, frame);
+    let raised = raise(&mut saga, &rig, frame);
     for wave in waves(frame) {
-        shift(&mut saga, &rig, frame, &chosen, &wave);
+        shift(&mut saga, &rig, frame, &raised, &wave);
     }
-    settle(&mut saga, &rig, frame, chosen);
+    settle(&mut saga, &rig, frame, raised);
     saga
 }
 
@@ -84,24 +85,30 @@ fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         let name = "database/roll-back-contract";
         saga.push(rig.step(RollBackSchema { frame, name, to, accept_data_loss }));
     }
-    let chosen = raise(&mut saga, &rig, frame);
-    let shares = chosen.keys().map(|service| (service.clone(), 100)).collect();
+    let raised = raise(&mut saga, &rig, frame);
+    let share = |service: &ServiceName| Share { service: service.clone(), share: 100, after: None };
+    let shares = raised.chosen.keys().map(share).collect();
     let wave = Wave { number: 1, shares, bake: Duration::ZERO, last: true };
-    shift(&mut saga, &rig, frame, &chosen, &wave);
+    shift(&mut saga, &rig, frame, &raised, &wave);
     if takes_back {
         let (name, to) = ("database/roll-back", phases::newest(frame.release));
         saga.push(rig.step(RollBackSchema { frame, name, to, accept_data_loss }));
         let name = "rollout/smoke-after-schema".to_owned();
         saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Production })));
     }
-    settle(&mut saga, &rig, frame, chosen);
+    settle(&mut saga, &rig, frame, raised);
     saga
 }
 
-type ChosenColours = BTreeMap<ServiceName, Handle<Chosen>>;
+/// What stands ready for traffic, by service.
+#[derive(Default)]
+struct Raised {
+    chosen: BTreeMap<ServiceName, Handle<Chosen>>,
+    registered: BTreeMap<ServiceName, Handle<TaskDefinition>>,
+}
 
 /// All services are raised and tested before the first user meets any of them.
-fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> ChosenColours {
+fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> Raised {
     let services: Vec<_> = frame
         .site
         .environment
@@ -109,11 +116,12 @@ fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> ChosenColours 
         .into_iter()
         .map(|(name, _)| name.clone())
         .collect();
-    let mut chosen = BTreeMap::new();
+    let mut raised = Raised::default();
     for service in &services {
         let registered = saga.push(rig.step(Register { frame, service: service.clone() }));
         let colour = saga.push(rig.step(PointTest { frame, service: service.clone() }));
-        chosen.insert(service.clone(), colour.clone());
+        raised.chosen.insert(service.clone(), colour.clone());
+        raised.registered.insert(service.clone(), registered.clone());
         saga.push(rig.step(RaiseIdle {
             frame,
             service: service.clone(),
@@ -123,15 +131,23 @@ fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> ChosenColours 
     }
     let name = "rollout/smoke-before-traffic".to_owned();
     saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Test })));
-    chosen
+    raised
 }
 
 /// One step of traffic, of all services.
 struct Wave {
     number: usize,
-    shares: Vec<(ServiceName, u8)>,
+    shares: Vec<Share>,
     bake: Duration,
     last: bool,
+}
+
+/// What a service gets in a wave.
+struct Share {
+    service: ServiceName,
+    share: u8,
+    /// What it has by then.
+    after: Option<u8>,
 }
 
 /// The services' steps side by side; a service with fewer steps is done earlier.
@@ -144,7 +160,9 @@ fn waves(frame: Frame<'_>) -> Vec<Wave> {
             let shares = services
                 .iter()
                 .filter_map(|(name, service)| {
-                    Some(((*name).clone(), *service.rollout.steps.get(index)?))
+                    let steps = &service.rollout.steps;
+                    let after = index.checked_sub(1).and_then(|before| steps.get(before)).copied();
+                    Some(Share { service: (*name).clone(), share: *steps.get(index)?, after })
                 })
                 .collect();
             let bakes = services.iter().map(|(_, service)| {
@@ -159,30 +177,35 @@ fn waves(frame: Frame<'_>) -> Vec<Wave> {
         .collect()
 }
 
-fn shift<'a>(
-    saga: &mut Saga<'a>,
-    rig: &Rig,
-    frame: Frame<'a>,
-    chosen: &ChosenColours,
-    wave: &Wave,
-) {
-    for (service, share) in &wave.shares {
-        let Some(chosen) = chosen.get(service) else { continue };
-        let step = Shift { frame, service: service.clone(), chosen: chosen.clone(), share: *share };
-        saga.push(rig.step(step));
+fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, wave: &Wave) {
+    for Share { service, share, after } in &wave.shares {
+        let (Some(chosen), Some(registered)) =
+            (raised.chosen.get(service), raised.registered.get(service))
+        else {
+            continue;
+        };
+        saga.push(rig.step(Shift {
+            frame,
+            service: service.clone(),
+            chosen: chosen.clone(),
+            registered: registered.clone(),
+            share: *share,
+            after: *after,
+        }));
     }
-    let share = wave.shares.iter().map(|(_, share)| *share).max().unwrap_or(100);
+    let share = wave.shares.iter().map(|share| share.share).max().unwrap_or(100);
     let listener = if wave.last { Listener::Production } else { Listener::Test };
     let name = format!("rollout/wave-{}/smoke", wave.number);
     saga.push(rig.step(Looking(SmokeTest { frame, name, listener })));
     if wave.bake > Duration::ZERO {
         let name = format!("rollout/wave-{}/bake", wave.number);
-        let chosen = chosen.clone();
+        let chosen = raised.chosen.clone();
         saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share, chosen })));
     }
 }
 
-fn settle<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, chosen: ChosenColours) {
+fn settle<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: Raised) {
+    let chosen = raised.chosen;
     saga.push(rig.step(Looking(SeenServing { frame, chosen: chosen.clone() })));
     for (service, chosen) in chosen {
         saga.push(rig.step(LowerOld { frame, service, chosen }));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use liftlock_model::ImageDigest;
 
-use crate::{Colour, TaskDefinition, Weights};
+use crate::{Colour, Difference, TaskDefinition, Weights};
 
 /// What sort of failure a target met; it decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,6 +120,15 @@ pub enum RolloutError {
         wanted: Weights,
         /// What was read.
         seen: Weights,
+    },
+    /// The service is not as the rollout left it.
+    #[error(
+        "the service is not as this run left it, so no traffic was moved: {}",
+        crate::reconcile::list(differences)
+    )]
+    Differs {
+        /// What differs.
+        differences: Vec<Difference>,
     },
     /// The requested digest was not seen serving.
     #[error("{} is not what serves on {colour}: {seen}", digest.short())]

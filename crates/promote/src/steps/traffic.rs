@@ -3,9 +3,13 @@
 //! The test listener is pointed at the idle colour before that colour has tasks: a load balancer checks the health of
 //! targets only where some listener leads to them.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
-use liftlock_model::{EnvName, Reversal, ServiceName, StepPlan};
-use liftlock_rollout::{Colour, Live, Weights, shift};
+use liftlock_model::{EnvName, ImageDigest, Reversal, ServiceName, StepPlan};
+use liftlock_rollout::{
+    Colour, Expected, ExpectedColour, Live, TaskDefinition, Wait, Weights, reconcile, shift,
+};
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +24,24 @@ pub(crate) struct Chosen {
     pub replaces: Option<Colour>,
     /// The weights before the rollout: where traffic goes back to.
     pub weights: Weights,
+    /// What the colour that it replaces is made from.
+    pub old_task_definition: Option<TaskDefinition>,
+    /// What that colour runs.
+    pub old_digests: BTreeSet<ImageDigest>,
+}
+
+impl Chosen {
+    fn of(live: &Live) -> Self {
+        let replaces = live.live_colour();
+        let old = replaces.map(|colour| live.colour(colour));
+        Self {
+            colour: live.idle(),
+            replaces,
+            weights: live.weights,
+            old_task_definition: old.and_then(|old| old.task_definition.clone()),
+            old_digests: old.into_iter().flat_map(|old| old.digests.keys().cloned()).collect(),
+        }
+    }
 }
 
 /// How the listeners stood.
@@ -50,8 +72,7 @@ impl Step for PointTest<'_> {
 
     async fn observe(&self, _: &Context<'_>) -> Result<Listeners, StepError> {
         let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
-        let chosen =
-            Chosen { colour: live.idle(), replaces: live.live_colour(), weights: live.weights };
+        let chosen = Chosen::of(&live);
         refuse_half_way(&self.frame.site.environment.name, &self.service, &live)?;
         Ok(Listeners { chosen, test: live.test })
     }
@@ -113,14 +134,76 @@ pub(crate) struct Shift<'a> {
     pub frame: Frame<'a>,
     pub service: ServiceName,
     pub chosen: Handle<Chosen>,
+    pub registered: Handle<TaskDefinition>,
     /// In percent.
     pub share: u8,
+    /// The share that it has by then; none before the first step.
+    pub after: Option<u8>,
+}
+
+fn giving(chosen: &Chosen, share: u8) -> Result<Weights, StepError> {
+    Weights::giving(chosen.colour, share)
+        .map_err(|error| StepError::of_kind(StepErrorKind::Configuration, &error))
 }
 
 impl Shift<'_> {
     fn wanted(&self, chosen: &Chosen) -> Result<Weights, StepError> {
-        Weights::giving(chosen.colour, self.share)
-            .map_err(|error| StepError::of_kind(StepErrorKind::Configuration, &error))
+        giving(chosen, self.share)
+    }
+
+    /// The weights that this run left: nobody else moves them while it holds the environment.
+    fn left(&self, chosen: &Chosen) -> Result<Weights, StepError> {
+        match self.after.filter(|_| chosen.replaces.is_some()) {
+            Some(share) => giving(chosen, share),
+            None => Ok(chosen.weights),
+        }
+    }
+
+    /// That the lease is still this run's was seen when the intent was written: the ledger refuses it otherwise.
+    async fn reconcile(
+        &self,
+        cx: &Context<'_>,
+        chosen: &Chosen,
+        wait: &Wait<'_>,
+    ) -> Result<(), StepError> {
+        let new = ExpectedColour {
+            colour: chosen.colour,
+            task_definition: Some(cx.output(&self.registered)?),
+            digests: [self.frame.digest(&self.service)?.clone()].into(),
+            healthy: self.frame.service(&self.service)?.tasks,
+        };
+        let old = chosen.replaces.filter(|_| self.share < 100).map(|colour| ExpectedColour {
+            colour,
+            task_definition: chosen.old_task_definition.clone(),
+            digests: chosen.old_digests.clone(),
+            healthy: 1,
+        });
+        let expected = Expected {
+            weights: self.left(chosen)?,
+            test: chosen.colour,
+            colours: [new].into_iter().chain(old).collect(),
+        };
+        let target = self.frame.target(&self.service)?;
+        reconcile(target, &expected, wait).await.map_err(|error| {
+            let environment = &self.frame.site.environment.name;
+            let next = format!(
+                "find out who else changes {} (`liftlock rollout status --env {environment}` shows how it is), then \
+                 promote again",
+                self.service
+            );
+            let differs = matches!(error, liftlock_rollout::RolloutError::Differs { .. });
+            let error = failure::rollout(error);
+            if differs { error.hint(next) } else { error }
+        })
+    }
+
+    /// What to say of weights that this run did not set and that it now sets back.
+    fn overwrites(&self, chosen: &Chosen, found: Weights) -> Result<String, StepError> {
+        let mine = [chosen.weights, self.wanted(chosen)?, self.left(chosen)?];
+        Ok(match mine.contains(&found) {
+            true => String::new(),
+            false => format!("; somebody else had set them to {found} meanwhile"),
+        })
     }
 
     /// Nothing serves yet: there is nobody to share traffic with, so all of it moves with the last step.
@@ -154,6 +237,7 @@ impl Step for Shift<'_> {
         let on = |text: String| cx.life(&text);
         let wait = self.frame.wait(&self.service, cx, &on)?;
         let wanted = self.wanted(&chosen)?;
+        self.reconcile(cx, &chosen, &wait).await?;
         let target = self.frame.target(&self.service)?;
         shift(target, wanted, self.frame.service(&self.service)?.tasks, &wait)
             .await
@@ -183,7 +267,8 @@ impl Step for Shift<'_> {
     ) -> Result<Undone, StepError> {
         let chosen = cx.output(&self.chosen)?;
         let target = self.frame.target(&self.service)?;
-        if target.live().await.map_err(failure::target)?.weights == chosen.weights {
+        let found = target.live().await.map_err(failure::target)?.weights;
+        if found == chosen.weights {
             return Ok(Undone::whole(format!("weights are {} already", chosen.weights)));
         }
         if chosen.replaces.is_none() {
@@ -195,7 +280,8 @@ impl Step for Shift<'_> {
         let wait = self.frame.wait(&self.service, cx, &on)?;
         // One healthy task of the old version is better than any number of a broken one.
         shift(target, chosen.weights, 1, &wait).await.map_err(failure::rollout)?;
-        Ok(Undone::whole(format!("weights are {} again", chosen.weights)))
+        let overwritten = self.overwrites(&chosen, found)?;
+        Ok(Undone::whole(format!("weights are {} again{overwritten}", chosen.weights)))
     }
 }
 
