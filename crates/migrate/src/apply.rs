@@ -8,9 +8,10 @@ use liftlock_model::MigrationId;
 use crate::check::compare;
 use crate::database::Database;
 use crate::drift::{self, SchemaRun};
-use crate::failure::{ApplyError, Failure};
+use crate::failure::{ApplyError, Failure, ScriptError};
 use crate::files::{FilesError, Migration, Migrations};
-use crate::history::{self, Action, Entry};
+use crate::history::{self, Action, Entry, prepared};
+use crate::in_two::is_plain;
 use crate::lock::{self, LockError};
 use crate::outside::half::Half;
 use crate::outside::run::{self, Begin, Executed};
@@ -20,6 +21,9 @@ use crate::refinery;
 use crate::retry::Attempts;
 use crate::snapshot::SnapshotFailure;
 use crate::transaction::Workbench;
+
+/// From how many pending migrations on it is worth the while to prepare the statement that records them.
+const MANY: usize = 5;
 
 impl Database {
     /// Applies what is pending, in order, up to `to` (all of it if left out). Files and history are checked before anything
@@ -189,6 +193,9 @@ async fn apply_todo(
         return Err(refusal);
     }
     let of = todo.pending.len();
+    if of >= MANY && bench.recorder.is_none() {
+        bench.prepare(&prepared::prepare()).await?;
+    }
     for (index, migration) in todo.pending.into_iter().enumerate() {
         on(&Progress::Applying { id: migration.id.clone(), number: index + 1, of });
         let one = apply_one(bench, migration, on).await?;
@@ -258,8 +265,7 @@ async fn apply_one(
         let tried = if migration.up.directives.no_transaction {
             try_outside(bench, migration, attempts.number(), on).await
         } else {
-            let tried = try_inside(bench, migration, attempts.number(), on).await;
-            settle(bench, tried).await
+            inside(bench, migration, attempts.number(), on).await
         };
         match attempts.ended(&migration.id, tried, on).await {
             Ok(Some(ran)) => return Ok(ran),
@@ -274,6 +280,27 @@ async fn apply_one(
     }
 }
 
+/// In one transaction, and once more where a function that a script called has dropped what was prepared.
+async fn inside(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    attempt: u32,
+    on: On<'_>,
+) -> Result<Ran, Failure> {
+    let tried = try_inside(bench, migration, attempt, on).await;
+    let tried = settle(bench, tried).await;
+    if bench.own.prepared && tried.as_ref().is_err_and(lacks_prepared) {
+        bench.own.prepared = false;
+        let tried = try_inside(bench, migration, attempt, on).await;
+        return settle(bench, tried).await;
+    }
+    tried
+}
+
+fn lacks_prepared(failure: &Failure) -> bool {
+    matches!(failure, Failure::Script { source: ScriptError::Sql { code, .. }, .. } if code == prepared::NOT_THERE)
+}
+
 /// In one transaction.
 async fn try_inside(
     bench: &mut Workbench<'_>,
@@ -281,23 +308,54 @@ async fn try_inside(
     attempt: u32,
     on: On<'_>,
 ) -> Result<Ran, Failure> {
+    let plain = is_plain(&migration.up);
+    if plain && migration.verify.is_none() && bench.recorder.is_none() {
+        return try_in_two(bench, migration, attempt, on).await;
+    }
+    // It may drop what is prepared.
+    bench.own.prepared &= plain;
     let transaction = bench.begin().await?;
     bench.run_script(&transaction, &migration.id, &migration.up, on).await?;
     if let Some(verify) = &migration.verify {
         bench.after_script(&transaction, &migration.id, &migration.up).await?;
         bench.verify(&transaction, &migration.id, verify, on).await?;
     }
-    let ran = Ran {
-        id: migration.id.clone(),
-        duration: transaction.start.elapsed(),
-        verified: migration.verify.is_some(),
-        transaction: transaction.number.clone(),
-        statements: migration.up.statements.len(),
-        attempts: attempt,
-    };
+    let number = transaction.number.clone();
+    let ran = ran(migration, transaction.start, number, attempt);
     let records = records(bench, migration, &ran).map_err(|error| bench.failed(&error))?;
     bench.finish(&transaction, &migration.id, &migration.up.file, &records).await?;
     Ok(Ran { duration: transaction.start.elapsed(), ..ran })
+}
+
+/// The same with a plain script.
+async fn try_in_two(
+    bench: &mut Workbench<'_>,
+    migration: &Migration,
+    attempt: u32,
+    on: On<'_>,
+) -> Result<Ran, Failure> {
+    let start = bench.begin_with(&migration.id, &migration.up, on).await?;
+    let ran = ran(migration, start, String::new(), attempt);
+    let records = if bench.own.prepared {
+        let row = refinery::Row::now(&migration.id, &migration.up.sql);
+        let row = row.map_err(|error| bench.failed(&error))?;
+        prepared::execute(&entry(migration, &ran), bench.settings, &row)
+    } else {
+        records(bench, migration, &ran).map_err(|error| bench.failed(&error))?
+    };
+    let transaction = bench.end_with(&migration.id, &migration.up.file, &records).await?;
+    Ok(Ran { duration: start.elapsed(), transaction, ..ran })
+}
+
+fn ran(migration: &Migration, start: Instant, transaction: String, attempts: u32) -> Ran {
+    Ran {
+        id: migration.id.clone(),
+        duration: start.elapsed(),
+        verified: migration.verify.is_some(),
+        transaction,
+        statements: migration.up.statements.len(),
+        attempts,
+    }
 }
 
 /// With a script that runs outside of a transaction; its check and its records have one.
@@ -352,10 +410,10 @@ async fn record(
 
 /// The statements that put an applied migration on record.
 fn records(bench: &Workbench<'_>, migration: &Migration, ran: &Ran) -> Result<String, sqlx::Error> {
-    let ours = Entry::of(migration, Action::Apply, ran.duration).ran(ran.statements, ran.attempts);
-    Ok(format!(
-        "{}; {}",
-        refinery::record(&migration.id, &migration.up.sql)?,
-        ours.sql(bench.settings)
-    ))
+    let refinery = refinery::record(&migration.id, &migration.up.sql)?;
+    Ok(format!("{refinery}; {}", entry(migration, ran).sql(bench.settings)))
+}
+
+fn entry<'a>(migration: &'a Migration, ran: &Ran) -> Entry<'a> {
+    Entry::of(migration, Action::Apply, ran.duration).ran(ran.statements, ran.attempts)
 }

@@ -15,6 +15,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
 /// A setting of no meaning that a connection begins with. Where the session does not have it then, a pooler sits between.
 pub(crate) const MARK: &str = "liftlock.direct";
+/// Another one, which it has where what limits its transactions holds since its beginning, so that `reset all` leaves it so.
+pub(crate) const LIMITED: &str = "liftlock.limited";
 
 /// What kind of failure it was; the exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +81,31 @@ impl Address {
     }
 
     pub(crate) async fn connect(&self) -> Result<PgConnection, ConnectError> {
-        match tokio::time::timeout(CONNECT_LIMIT, self.connect_marked()).await {
+        self.in_time(self.connect_marked(&[])).await
+    }
+
+    /// Connects with these settings from the session's beginning, where the server and what is between take them.
+    pub(crate) async fn connect_with(
+        &self,
+        settings: &[(&str, String)],
+    ) -> Result<PgConnection, ConnectError> {
+        self.in_time(async {
+            match self.connect_marked(settings).await {
+                // An older server does not know one of them.
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42704") => {
+                    self.connect_marked(&[]).await
+                }
+                connected => connected,
+            }
+        })
+        .await
+    }
+
+    async fn in_time(
+        &self,
+        connect: impl Future<Output = Result<PgConnection, sqlx::Error>>,
+    ) -> Result<PgConnection, ConnectError> {
+        match tokio::time::timeout(CONNECT_LIMIT, connect).await {
             Ok(connected) => connected.map_err(|error| self.explain(&error)),
             Err(_) => {
                 let seconds = CONNECT_LIMIT.as_secs();
@@ -89,8 +115,12 @@ impl Address {
         }
     }
 
-    async fn connect_marked(&self) -> Result<PgConnection, sqlx::Error> {
-        let marked = self.options.clone().options([(MARK, "on")]);
+    async fn connect_marked(
+        &self,
+        settings: &[(&str, String)],
+    ) -> Result<PgConnection, sqlx::Error> {
+        let settings = settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let marked = self.options.clone().options(settings.chain([(MARK, "on")]));
         match marked.connect().await {
             // PgBouncer's answer to what it does not know.
             Err(sqlx::Error::Database(error))

@@ -20,7 +20,7 @@ use crate::pooler;
 use crate::refinery;
 use crate::session::Watcher;
 use crate::settings::Settings;
-use crate::transaction::{PREPARE_SESSION, Workbench};
+use crate::transaction::{OwnSession, PREPARE_SESSION, Workbench, session_settings};
 use liftlock_model::{MigrationId, Phase};
 
 /// A database whose migrations are looked at and changed, over one connection of its own.
@@ -34,7 +34,7 @@ pub struct Database {
     pub(crate) recorder: Option<Recorder>,
     /// What was read ahead of the next run.
     ahead: Option<Histories>,
-    pid: Option<i32>,
+    own: Option<OwnSession>,
 }
 
 impl fmt::Debug for Database {
@@ -123,7 +123,7 @@ impl Database {
     /// [`ConnectError`] names host and database, never the password, and says what kind of failure it was.
     pub async fn connect(url: &SecretString, settings: Settings) -> Result<Self, ConnectError> {
         let address = Address::parse(url, &settings)?;
-        let connection = address.connect().await?;
+        let connection = address.connect_with(&session_settings(&settings)).await?;
         let watcher = Watcher::new(address.clone());
         Ok(Self {
             connection,
@@ -133,7 +133,7 @@ impl Database {
             url: url.clone(),
             recorder: None,
             ahead: None,
-            pid: None,
+            own: None,
         })
     }
 
@@ -237,21 +237,27 @@ impl Database {
     /// The connection, ready for transactions that change something.
     pub(crate) async fn workbench(&mut self) -> Result<Workbench<'_>, Failure> {
         let place = &self.address.place;
-        if self.pid.is_none() {
-            let failed = |error: &sqlx::Error| Failure::database(place, error);
-            // Before anything is set: a setting would stay behind in a pooler's session, for others to stumble over.
-            let pid = pooler::own_process(&mut self.connection, &self.watcher).await?;
-            let prepared = sqlx::raw_sql(PREPARE_SESSION).execute(&mut self.connection).await;
-            prepared.map_err(|error| failed(&error))?;
-            self.pid = Some(pid);
-        }
+        let own = match &mut self.own {
+            Some(own) => own,
+            none => {
+                let failed = |error: &sqlx::Error| Failure::database(place, error);
+                // Before anything is set: a setting would stay behind in a pooler's session, for others to stumble over.
+                let (pid, limited) =
+                    pooler::own_process(&mut self.connection, &self.watcher).await?;
+                if !limited {
+                    let prepared = sqlx::raw_sql(PREPARE_SESSION).execute(&mut self.connection);
+                    prepared.await.map_err(|error| failed(&error))?;
+                }
+                none.insert(OwnSession { pid, limited, prepared: false })
+            }
+        };
         Ok(Workbench {
             connection: &mut self.connection,
             watcher: &mut self.watcher,
             settings: &self.settings,
             recorder: self.recorder.as_mut(),
             place,
-            pid: self.pid.unwrap_or_default(),
+            own,
         })
     }
 }

@@ -461,6 +461,17 @@ pub(crate) fn explain(
     begin: Option<usize>,
     error: &sqlx::Error,
 ) -> ScriptError {
+    explain_after(0, file, sql, begin, error)
+}
+
+/// The same, where `lead` characters stood before the text in the query.
+pub(crate) fn explain_after(
+    lead: usize,
+    file: &str,
+    sql: Option<&str>,
+    begin: Option<usize>,
+    error: &sqlx::Error,
+) -> ScriptError {
     let file = file.to_owned();
     let sqlx::Error::Database(database) = error else {
         return ScriptError::Sql { file, line: None, code: String::new(), message: reason(error) };
@@ -471,7 +482,7 @@ pub(crate) fn explain(
     let first_line = 1 + sql[..start.min(sql.len())].matches('\n').count();
     let line = match database.position() {
         Some(PgErrorPosition::Original(position)) if !sql.is_empty() => {
-            let before = sql[start..].chars().take(position.saturating_sub(1));
+            let before = sql[start..].chars().take(position.saturating_sub(lead + 1));
             Some(first_line + before.filter(|c| *c == '\n').count())
         }
         // Whatever it is about, it happened in the one statement.

@@ -17,6 +17,7 @@ mod files;
 mod finding;
 pub mod fleet;
 mod history;
+mod in_two;
 mod lint;
 mod lock;
 mod loss;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use crate::connect::MARK;
+use crate::connect::{LIMITED, MARK};
 use crate::lock::LockError;
 use crate::session::Watcher;
 
@@ -14,23 +14,25 @@ const LOOKS: usize = 4;
 /// How long one look may take. A pooler that has no other server session for us does not answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The number of the server's process that serves this connection, and only this one.
+/// The number of the server's process that serves this connection, and only this one; and whether what limits its transactions
+/// has held since the session's beginning.
 ///
 /// # Errors
 /// [`LockError::Pooled`] if it is not always the same one.
 pub(crate) async fn own_process(
     connection: &mut PgConnection,
     watcher: &Watcher,
-) -> Result<i32, LockError> {
-    let sql = format!("select pg_backend_pid(), current_setting('{MARK}', true) = 'on'");
+) -> Result<(i32, bool), LockError> {
+    let set = |name: &str| format!("coalesce(current_setting('{name}', true) = 'on', false)");
+    let sql = format!("select pg_backend_pid(), {}, {}", set(MARK), set(LIMITED));
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await?;
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let pid = row.try_get(0)?;
     // PostgreSQL itself keeps what a connection says of itself when it begins; poolers drop it.
-    if row.try_get::<Option<bool>, _>(1)? != Some(true) {
+    if !row.try_get(1)? {
         stays(connection, watcher, pid).await?;
     }
-    Ok(pid)
+    Ok((pid, row.try_get(2)?))
 }
 
 /// Looks whether `pid` serves this connection also while another connection is in a transaction: a pooler in transaction mode

@@ -94,9 +94,38 @@ pub(crate) fn create_table() -> String {
     <Refinery<'_> as AsyncMigrate>::assert_migrations_table_query(TABLE)
 }
 
+/// What refinery's table says of a migration beside its number and name.
+pub(crate) struct Row {
+    pub(crate) applied_on: String,
+    pub(crate) checksum: u64,
+}
+
+impl Row {
+    /// That the migration `id`, of this text, is applied now, as refinery itself would put it.
+    pub(crate) fn now(id: &MigrationId, sql: &str) -> Result<Self, sqlx::Error> {
+        Self::at(id, sql, OffsetDateTime::now_utc())
+    }
+
+    fn at(id: &MigrationId, sql: &str, at: OffsetDateTime) -> Result<Self, sqlx::Error> {
+        let at = at.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        Ok(Self { applied_on: at, checksum: checksum(id, sql) })
+    }
+
+    /// The SQL that writes it.
+    pub(crate) fn sql(&self, id: &MigrationId) -> String {
+        format!(
+            "insert into {TABLE} (version, name, applied_on, checksum) values ({}, {}, {}, {})",
+            id.version,
+            quoted(&id.name),
+            quoted(&self.applied_on),
+            quoted(&self.checksum.to_string())
+        )
+    }
+}
+
 /// The SQL that writes down that the migration `id`, of this text, is applied, as refinery itself would.
 pub(crate) fn record(id: &MigrationId, sql: &str) -> Result<String, sqlx::Error> {
-    record_sql(id, checksum(id, sql), OffsetDateTime::now_utc())
+    Ok(Row::now(id, sql)?.sql(id))
 }
 
 /// Writes down that the migration of this number, name and text was applied at that time.
@@ -105,19 +134,8 @@ pub(crate) async fn record_at(
     (id, sql): (&MigrationId, &str),
     at: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
-    let sql = record_sql(id, checksum(id, sql), at)?;
+    let sql = Row::at(id, sql, at)?.sql(id);
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop)
-}
-
-fn record_sql(id: &MigrationId, checksum: u64, at: OffsetDateTime) -> Result<String, sqlx::Error> {
-    let at = at.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    Ok(format!(
-        "insert into {TABLE} (version, name, applied_on, checksum) values ({}, {}, {}, {})",
-        id.version,
-        quoted(&id.name),
-        quoted(&at),
-        quoted(&checksum.to_string())
-    ))
 }
 
 /// Takes note that a migration is no longer applied.

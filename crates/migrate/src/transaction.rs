@@ -7,8 +7,9 @@ use sqlx::{
     AssertSqlSafe, Column as _, Either, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
 };
 
+use crate::connect::LIMITED;
 use crate::dry_run::Recorder;
-use crate::failure::{Failure, ScriptError, explain, has_place};
+use crate::failure::{Failure, ScriptError, explain, explain_after, has_place};
 use crate::files::Script;
 use crate::parts::parts;
 use crate::progress::On;
@@ -25,11 +26,40 @@ const SLACK: Duration = Duration::from_secs(30);
 const MOST_STATEMENTS: u32 = 20;
 /// How long taking back may take once something has gone wrong.
 const ABORT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a transaction may lie idle: nobody is left here to end it.
+const MOST_IDLE: Duration = Duration::from_secs(60);
+/// How often the server looks, during a statement, whether we are still there.
+const CHECK_CONNECTION: Duration = Duration::from_secs(1);
 
 /// What holds in a session. Outside of our own transactions nothing can be written: what follows a `ROLLBACK` that slipped
 /// into a script fails. Strings are read as `script.rs` reads them, whatever the database says.
 pub(crate) const PREPARE_SESSION: &str = "set default_transaction_read_only = on;
     set standard_conforming_strings = on; set client_connection_check_interval = '1s'";
+
+/// The same and the limits, as a session has them from its beginning.
+pub(crate) fn session_settings(settings: &Settings) -> Vec<(&'static str, String)> {
+    let milliseconds = |limit: Duration| limit.as_millis().to_string();
+    vec![
+        ("default_transaction_read_only", "on".into()),
+        ("standard_conforming_strings", "on".into()),
+        ("client_connection_check_interval", milliseconds(CHECK_CONNECTION)),
+        ("lock_timeout", milliseconds(settings.lock_timeout)),
+        ("statement_timeout", milliseconds(settings.statement_timeout)),
+        ("idle_in_transaction_session_timeout", milliseconds(MOST_IDLE)),
+        (LIMITED, "on".into()),
+    ]
+}
+
+/// What is known of the server's session that serves a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnSession {
+    /// Its process.
+    pub(crate) pid: i32,
+    /// Whether [`session_settings`] hold since its beginning.
+    pub(crate) limited: bool,
+    /// Whether it knows the prepared statement that records what was applied.
+    pub(crate) prepared: bool,
+}
 
 /// The connection, what limits it, and who watches it.
 pub(crate) struct Workbench<'a> {
@@ -38,7 +68,7 @@ pub(crate) struct Workbench<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) recorder: Option<&'a mut Recorder>,
     pub(crate) place: &'a str,
-    pub(crate) pid: i32,
+    pub(crate) own: &'a mut OwnSession,
 }
 
 /// An open transaction.
@@ -62,10 +92,10 @@ impl Workbench<'_> {
     pub(crate) async fn begin(&mut self) -> Result<Transaction, Failure> {
         let start = Instant::now();
         let sql = format!(
-            "begin isolation level read committed read write; {};
+            "{};
              declare liftlock_guard no scroll cursor with hold for select {};
              select pg_catalog.pg_current_xact_id()::pg_catalog.text",
-            self.limits(),
+            self.opening(),
             fails_when_run()
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *self.connection).await;
@@ -76,8 +106,40 @@ impl Workbench<'_> {
         Ok(Transaction { number, start })
     }
 
-    fn limits(&self) -> String {
-        limits(self.settings, self.connection.server_version_num())
+    /// Begins a transaction with its limits.
+    pub(crate) fn opening(&self) -> String {
+        let limits = self.limits();
+        let limits = limits.iter().map(|limit| format!("; {limit}"));
+        let begin = "begin isolation level read committed read write";
+        std::iter::once(begin.to_owned()).chain(limits).collect()
+    }
+
+    /// What limits a transaction and is not there from the session's beginning.
+    fn limits(&self) -> Vec<String> {
+        let milliseconds = |limit: Duration| limit.as_millis();
+        let mut limits = Vec::new();
+        if !self.own.limited {
+            limits = vec![
+                format!(
+                    "set local lock_timeout = '{}ms'",
+                    milliseconds(self.settings.lock_timeout)
+                ),
+                format!(
+                    "set local statement_timeout = '{}ms'",
+                    milliseconds(self.settings.statement_timeout)
+                ),
+                format!(
+                    "set local idle_in_transaction_session_timeout = '{}ms'",
+                    milliseconds(MOST_IDLE)
+                ),
+            ];
+        }
+        if self.connection.server_version_num().is_some_and(|version| version >= 170_000) {
+            // The whole transaction, for the case that nobody is left here to end it.
+            let whole = self.settings.statement_timeout.saturating_mul(MOST_STATEMENTS);
+            limits.push(format!("set local transaction_timeout = '{}ms'", milliseconds(whole)));
+        }
+        limits
     }
 
     /// Runs a script to its end, and looks whether the transaction is still ours after it. Gives the first row, as text, whose
@@ -102,19 +164,30 @@ impl Workbench<'_> {
         script: &Script,
         on: On<'_>,
     ) -> Result<Option<String>, Failure> {
+        self.run_after("", transaction.start, (id, script), on).await
+    }
+
+    /// The same, with `lead` before it, in one message with its first statements.
+    pub(crate) async fn run_after(
+        &mut self,
+        lead: &str,
+        since: Instant,
+        (id, script): (&MigrationId, &Script),
+        on: On<'_>,
+    ) -> Result<Option<String>, Failure> {
         let statements = u32::try_from(script.statements.len().max(1)).unwrap_or(u32::MAX);
         let limit =
             self.settings.statement_timeout.saturating_mul(statements).saturating_add(SLACK);
-        let work = run_script(self.connection, script, self.recorder.as_deref_mut());
+        let work = run_script(self.connection, lead, script, self.recorder.as_deref_mut());
         let work = tokio::time::timeout(limit, work);
-        let since = transaction.start;
         // The whole script is one query, and the server does not say how far in it is.
         let line = match &script.statements[..] {
             [only] => Some(only.line),
             _ => None,
         };
         let running = Running { id, script, since, line, budget: None };
-        let (done, seen) = watched(work, self.watcher, self.pid, self.settings, &running, on).await;
+        let (done, seen) =
+            watched(work, self.watcher, self.own.pid, self.settings, &running, on).await;
         let script_error = |source| Failure::Script { id: id.clone(), source };
         let done = done.map_err(|_| {
             let reason = format!("no answer within {} s while {id} ran", limit.as_secs());
@@ -145,11 +218,11 @@ impl Workbench<'_> {
     }
 
     /// Takes back whatever a script set for its session: role, search path, limits.
-    fn restore(&self) -> String {
-        format!(
-            "reset session authorization; reset role; reset all; {PREPARE_SESSION}; {}",
-            self.limits()
-        )
+    pub(crate) fn restore(&self) -> String {
+        let prepare = (!self.own.limited).then(|| PREPARE_SESSION.to_owned());
+        let reset = ["reset session authorization", "reset role", "reset all"].map(str::to_owned);
+        let all: Vec<String> = reset.into_iter().chain(prepare).chain(self.limits()).collect();
+        all.join("; ")
     }
 
     /// Runs a verify script: it must run, and where a row begins with a boolean, that must be true. What it writes is taken back.
@@ -184,19 +257,28 @@ impl Workbench<'_> {
             self.execute(self.restore()).await?;
         }
         let check = self.restore_and_check(transaction);
-        self.end(format!("{check}; {records}; close all; commit"), id, file).await
+        self.end(format!("{check}; {records}; close all; commit"), id, file).await.map(drop)
     }
 
     /// Commits.
     pub(crate) async fn commit(&mut self, id: &MigrationId, file: &str) -> Result<(), Failure> {
-        self.end("close all; commit".into(), id, file).await
+        self.end("close all; commit".into(), id, file).await.map(drop)
     }
 
-    async fn end(&mut self, sql: String, id: &MigrationId, file: &str) -> Result<(), Failure> {
+    /// Sends what ends with a commit. Gives the first value that comes back; no text if none does.
+    pub(crate) async fn end(
+        &mut self,
+        sql: String,
+        id: &MigrationId,
+        file: &str,
+    ) -> Result<String, Failure> {
         let limit = self.settings.statement_timeout.saturating_add(SLACK);
-        let ended = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *self.connection);
+        let ended = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *self.connection);
         let reason = match tokio::time::timeout(limit, ended).await {
-            Ok(Ok(_)) => return Ok(()),
+            Ok(Ok(rows)) => {
+                let first = rows.first().and_then(|row| row.try_get(0).ok());
+                return Ok(first.unwrap_or_default());
+            }
             Ok(Err(error @ sqlx::Error::Database(_))) => {
                 return Err(self.explain_end(id, file, &error));
             }
@@ -229,8 +311,9 @@ impl Workbench<'_> {
     fn explain(&self, script: &Script, stop: &Stop, by: Vec<Session>) -> ScriptError {
         // Statement by statement, places are told from the statement's beginning.
         let statement = self.recorder.as_ref().and_then(|recorder| recorder.offset);
+        let begin = statement.or(stop.part);
         let explained =
-            explain(&script.file, Some(&script.sql), statement.or(stop.part), &stop.error);
+            explain_after(stop.lead, &script.file, Some(&script.sql), begin, &stop.error);
         let ScriptError::Sql { file, mut line, code, message } = explained else {
             return explained;
         };
@@ -255,26 +338,11 @@ fn fails_when_run() -> String {
     format!("pg_catalog.concat('{GUARD} ', pg_catalog.clock_timestamp())::pg_catalog.int4")
 }
 
-/// What limits a transaction. `server` is its version, such as 150018.
-fn limits(settings: &Settings, server: Option<u32>) -> String {
-    let milliseconds = |limit: Duration| limit.as_millis();
-    let mut limits = format!(
-        "set local lock_timeout = '{}ms'; set local statement_timeout = '{}ms';
-         set local idle_in_transaction_session_timeout = '60s'",
-        milliseconds(settings.lock_timeout),
-        milliseconds(settings.statement_timeout)
-    );
-    if server.is_some_and(|version| version >= 170_000) {
-        // The whole transaction, for the case that nobody is left here to end it.
-        let whole = settings.statement_timeout.saturating_mul(MOST_STATEMENTS);
-        limits += &format!("; set local transaction_timeout = '{}ms'", milliseconds(whole));
-    }
-    limits
-}
-
 /// What stopped a script, and where the part of it began that was running, if that is not all of it.
 struct Stop {
     part: Option<usize>,
+    /// How many characters stood before the script in that message.
+    lead: usize,
     error: sqlx::Error,
 }
 
@@ -282,18 +350,21 @@ struct Stop {
 /// them does.
 async fn run_script(
     connection: &mut PgConnection,
+    lead: &str,
     script: &Script,
     recorder: Option<&mut Recorder>,
 ) -> Result<Option<String>, Stop> {
     if let Some(recorder) = recorder {
         let ran = recorder.run(connection, script).await;
-        return ran.map_err(|error| Stop { part: None, error });
+        return ran.map_err(|error| Stop { part: None, lead: 0, error });
     }
     let mut refused = None;
     for part in parts(script) {
         let begin = Some(part.start).filter(|start| *start > 0);
-        let ran = first_refusal(connection, &script.sql[part]).await;
-        refused = refused.or(ran.map_err(|error| Stop { part: begin, error })?);
+        let lead = if begin.is_none() { lead } else { "" };
+        let ran = first_refusal(connection, format!("{lead}{}", &script.sql[part])).await;
+        let stop = |error| Stop { part: begin, lead: lead.chars().count(), error };
+        refused = refused.or(ran.map_err(stop)?);
     }
     Ok(refused)
 }
@@ -301,10 +372,10 @@ async fn run_script(
 /// Runs a text. Gives the first row whose first column is a boolean and not true.
 pub(crate) async fn first_refusal(
     connection: &mut PgConnection,
-    sql: &str,
+    sql: String,
 ) -> Result<Option<String>, sqlx::Error> {
     use futures_util::TryStreamExt as _;
-    let mut results = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_many(connection);
+    let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
     let mut refused = None;
     while let Some(result) = results.try_next().await? {
         let Either::Right(row) = result else { continue };

@@ -268,6 +268,9 @@ mod tests {
         let sink = Arc::clone(&heard);
         let listener: Listener = Arc::new(move |line| sink.lock().unwrap().push(line.to_owned()));
         let program = "/bin/sh".into();
+        // Tests that run in the background of a shell begin with SIGINT ignored, and so would what they start. A handler of
+        // ours, such as the command line has, ends that.
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap();
         (Runner { program, variables: Vec::new(), timeout, listener, interrupt }, ask, heard)
     }
 

@@ -144,7 +144,8 @@ impl Recorder {
         for part in parts(script) {
             self.offset = Some(part.range.start);
             let start = Instant::now();
-            let refusal = first_refusal(connection, &script.sql[part.range.clone()]).await?;
+            let refusal =
+                first_refusal(connection, script.sql[part.range.clone()].to_owned()).await?;
             let took = start.elapsed();
             refused = refused.or(refusal);
             let now = self.look(connection).await?;

@@ -119,12 +119,16 @@ impl<'a> Entry<'a> {
         sqlx::raw_sql(AssertSqlSafe(self.sql(settings))).execute(connection).await.map(drop)
     }
 
-    /// The statement that writes it.
-    pub(crate) fn sql(&self, settings: &Settings) -> String {
-        fn or_null<T: ToString>(value: Option<T>) -> String {
-            value.map_or_else(|| "null".to_owned(), |value| value.to_string())
-        }
+    /// When it began, as the server tells the time, and how long it took, in milliseconds, both for SQL.
+    pub(super) fn timing(&self) -> (String, String) {
         let milliseconds = i64::try_from(self.duration.as_millis()).unwrap_or(i64::MAX);
+        let started = format!("clock_timestamp() - interval '{milliseconds} milliseconds'");
+        (started, milliseconds.to_string())
+    }
+
+    /// The statement that writes it. Gives the number of the transaction.
+    pub(crate) fn sql(&self, settings: &Settings) -> String {
+        let (started, milliseconds) = self.timing();
         let (sqlstate, error) = self.error.as_ref().map(|(code, text)| (code, text)).unzip();
         let values = [
             quoted(self.action.as_str()),
@@ -135,8 +139,8 @@ impl<'a> Entry<'a> {
             quoted(self.rollback_sql),
             quoted(settings.actor.as_str()),
             or_null(settings.run.as_ref().map(|run| quoted(run.as_str()))),
-            format!("clock_timestamp() - interval '{milliseconds} milliseconds'"),
-            milliseconds.to_string(),
+            started,
+            milliseconds,
             or_null(self.statements),
             or_null(self.attempts),
             or_null(sqlstate.map(|code| quoted(code))),
@@ -148,10 +152,14 @@ impl<'a> Entry<'a> {
             "insert into liftlock_schema_history
                  (action, version, name, up_sha256, rollback_sha256, rollback_sql, actor, run, started_at, duration_ms,
                   statements, attempts, sqlstate, error, reason, snapshot)
-             values ({})",
+             values ({}) returning transaction_id",
             values.join(", ")
         )
     }
+}
+
+pub(super) fn or_null<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "null".to_owned(), |value| value.to_string())
 }
 
 /// SQLSTATE and text of a failure, without what may be data: the history is kept for long and read by many.

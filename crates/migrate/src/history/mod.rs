@@ -4,6 +4,7 @@
 mod entry;
 mod failed;
 mod log;
+pub(crate) mod prepared;
 mod table;
 
 use std::collections::BTreeMap;

@@ -293,16 +293,16 @@ impl Engine<'_, '_> {
             line: Some(statement.line),
             budget,
         };
-        let Workbench { connection, watcher, settings, pid, recorder, .. } = &mut *self.bench;
+        let Workbench { connection, watcher, settings, own, recorder, .. } = &mut *self.bench;
         // A prepared statement: the server refuses a second one that our look at the text took for a part of the first.
         let work =
             sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false).execute(&mut **connection);
         let outside = rule::runs_outside(statement, &self.script.sql);
         let (done, seen) = match recorder.as_deref_mut().filter(|_| outside) {
-            None => watched(work, watcher, *pid, settings, &running, on).await,
+            None => watched(work, watcher, own.pid, settings, &running, on).await,
             Some(recorder) => {
-                let work = recorder.observe(work, *pid, sql);
-                watched(work, watcher, *pid, settings, &running, on).await
+                let work = recorder.observe(work, own.pid, sql);
+                watched(work, watcher, own.pid, settings, &running, on).await
             }
         };
         done.map(drop).map_err(|error| Broken { error, seen })

@@ -291,9 +291,9 @@ fn unread() -> String {
 }
 
 /// The query that reads all, or these relations and what is no relation.
-pub(super) fn sql(version: u32, changed: Option<&BTreeSet<i64>>) -> String {
-    let Some(changed) = changed else { return query_of(version, None, "") };
+pub(super) fn sql(version: u32, kinds: &str, changed: Option<&BTreeSet<i64>>) -> String {
+    let Some(changed) = changed else { return query_of(version, kinds, None, "") };
     let ids: Vec<String> = changed.iter().map(i64::to_string).collect();
     let ids = format!("array[{}]::oid[]", ids.join(","));
-    query_of(version, Some(&ids), &PRESENT.replace("{changed}", &ids))
+    query_of(version, kinds, Some(&ids), &PRESENT.replace("{changed}", &ids))
 }

@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, PgConnection, Row as _, ValueRef as _};
 
 use super::again::sql;
+use super::query::kinds;
 use super::{Column, Object, Schema};
 
 /// Between the lines of a text.
@@ -34,7 +35,7 @@ pub(super) struct Gathered {
     pub(super) read_anew: HashSet<Id>,
 }
 
-/// Reads all of it in one round trip.
+/// Reads all of it in two round trips.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
     Ok(fetch(connection, None, Gathered::default()).await?.schema())
 }
@@ -46,7 +47,9 @@ pub(super) async fn fetch(
     mut gathered: Gathered,
 ) -> Result<Gathered, sqlx::Error> {
     // A pooler may hide the version; the oldest that is supported lacks only what came later.
-    let sql = sql(connection.server_version_num().unwrap_or(130_000), changed);
+    let version = connection.server_version_num().unwrap_or(130_000);
+    let there = sqlx::raw_sql(AssertSqlSafe(kinds())).fetch_one(&mut *connection).await?;
+    let sql = sql(version, text(&there, 0)?, changed);
     let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
     while let Some(row) = rows.try_next().await? {
         if let Either::Right(row) = row

@@ -282,6 +282,48 @@ async fn the_sample_migrations_run() {
     liftlock.apply(&migrations, None, &mut quiet).await.unwrap();
 }
 
+/// Many are recorded with a prepared statement, which a script may drop, openly or through a function, and no migration fails for it;
+/// a role or search path that one sets is gone before it is recorded, and the place of an error is told in the script's own lines.
+#[tokio::test]
+async fn what_many_scripts_do_to_the_session_does_not_reach_the_records() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let forgets = "create function forgets() returns void language plpgsql as $$ begin execute 'deall' || 'ocate all'; end $$";
+    let files = Files::new(&[
+        A,
+        ("V0002__b", forgets, "drop function forgets()"),
+        ("V0003__c", "select forgets()", "select 1"),
+        (
+            "V0004__d",
+            "create schema s; set search_path = s; create table d (id int)",
+            "drop schema s cascade",
+        ),
+        ("V0005__e", "deallocate all; create table e (id int)", "drop table e"),
+        ("V0006__f", "set statement_timeout = 1; create table f (id int)", "drop table f"),
+    ]);
+    assert_eq!(apply(&database, &files).await, [1, 2, 3, 4, 5, 6]);
+    let kept = "select string_agg(version || ' ' || action || ' ' || attempts, ', ' order by id) from liftlock_schema_history";
+    assert_eq!(
+        ask(&database, kept).await,
+        "1 apply 1, 2 apply 1, 3 apply 1, 4 apply 1, 5 apply 1, 6 apply 1"
+    );
+    let both = "select count(*)::text from liftlock_schema_history l join refinery_schema_history r using (version, name)
+                where transaction_id <> '' and database_user = session_user";
+    assert_eq!(ask(&database, both).await, "6");
+    assert_eq!(tables(&database).await, "a e f", "what is s.d is not in the search path");
+
+    for version in 7..=12 {
+        let up = if version == 12 { "select 1;\n\nselect 'ä', wrong" } else { "select 1" };
+        files.write(&format!("V00{version:02}__x.sql"), up);
+        files.write(&format!("V00{version:02}__x.rollback.sql"), "select 1");
+    }
+    let failed = connect(&database).await.apply(&files.read(), None, &mut quiet).await.unwrap_err();
+    assert_eq!(failed.ran.len(), 5);
+    assert!(
+        failed.to_string().contains("V0012__x.sql:3: column \"wrong\" does not exist"),
+        "{failed}"
+    );
+}
+
 /// A script's `deallocate all` takes prepared statements away; ours go on.
 #[tokio::test]
 async fn a_script_may_deallocate_what_is_prepared() {

@@ -1,3 +1,4 @@
+--if constraints
 -- Constraints of tables and domains. A partition's copy of a foreign key follows from its parent's.
 select '+constraint', 'pg_constraint'::regclass::oid, c.oid, 0,
        quote_ident(c.conname) || ' on '
@@ -17,10 +18,12 @@ left join pg_class x on x.oid = i.indexrelid
 where (c.conrelid in {relations} and c.contype in ('c', 'p', 'u', 'x', 'f', 'n') and (c.contype <> 'f' or c.conparentid = 0))
    or c.contypid in {types};
 
+--if constraints
 -- What is said of the index of a constraint is said of the constraint.
 select 'alias', 'pg_class'::regclass::oid, c.conindid, 0, 'pg_constraint'::regclass::oid::text, c.oid::text
 from pg_constraint c where c.contype in ('p', 'u', 'x') and c.conrelid in {relations};
 
+--if indexes
 select '+index', 'pg_class'::regclass::oid, c.oid, 0, c.oid::regclass::text,
        concat_ws(E'\x1f',
            pg_get_indexdef(c.oid),
@@ -35,21 +38,25 @@ from pg_index i join pg_class c on c.oid = i.indexrelid
 where i.indrelid in {relations}
   and not exists (select from pg_constraint k where k.conrelid = i.indrelid and k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'));
 
+--if triggers
 select '+trigger', 'pg_trigger'::regclass::oid, t.oid, 0, quote_ident(t.tgname) || ' on ' || t.tgrelid::regclass,
        concat_ws(E'\x1f', pg_get_triggerdef(t.oid),
            case t.tgenabled when 'D' then 'disabled' when 'R' then 'enabled for replicas' when 'A' then 'always enabled' end)
 from pg_trigger t left join pg_trigger u on u.oid = t.tgparentid
 where t.tgrelid in {relations} and (not t.tgisinternal and t.tgparentid = 0 or t.tgenabled <> u.tgenabled);
 
+--if triggers
 -- Those that enforce foreign keys.
 select distinct 'fact', 'pg_constraint'::regclass::oid, t.tgconstraint, 0, '', 'its triggers are disabled'
 from pg_trigger t where t.tgisinternal and t.tgconstraint <> 0 and t.tgenabled not in ('O', 'A');
 
+--if views
 select '+rule', 'pg_rewrite'::regclass::oid, r.oid, 0, quote_ident(r.rulename) || ' on ' || r.ev_class::regclass,
        concat_ws(E'\x1f', pg_get_ruledef(r.oid),
            case r.ev_enabled when 'D' then 'disabled' when 'R' then 'enabled for replicas' when 'A' then 'always enabled' end)
 from pg_rewrite r where r.ev_class in {relations} and not (r.rulename = '_RETURN' and r.ev_type = '1');
 
+--if policies
 select '+policy', 'pg_policy'::regclass::oid, p.oid, 0, quote_ident(p.polname) || ' on ' || p.polrelid::regclass,
        concat_ws(E'\x1f',
            case when p.polpermissive then 'permissive' else 'restrictive' end || ' for '
@@ -61,6 +68,7 @@ select '+policy', 'pg_policy'::regclass::oid, p.oid, 0, quote_ident(p.polname) |
            'with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
 from pg_policy p where p.polrelid in {relations};
 
+--if statistics
 select '+statistics', 'pg_statistic_ext'::regclass::oid, s.oid, 0, s.stxnamespace::regnamespace || '.' || quote_ident(s.stxname),
        concat_ws(E'\x1f',
            'on ' || s.stxrelid::regclass || ' ('

@@ -10,7 +10,7 @@ with granted (class, id, sub, acl, owner, base) as (
     where a.attacl is not null and not a.attisdropped and a.attrelid >= 16384
     union all
     select 'pg_proc'::regclass::oid, p.oid, 0, p.proacl, p.proowner, acldefault('f', p.proowner)
-    from pg_proc p where p.proacl is not null and {own p.pronamespace}
+    from pg_proc p where p.proacl is not null and p.oid >= 16384 and {own p.pronamespace}
     union all
     select 'pg_type'::regclass::oid, t.oid, 0, t.typacl, t.typowner, acldefault('T', t.typowner)
     from pg_type t where t.typacl is not null and t.oid in {types}
@@ -45,6 +45,11 @@ select 'fact', class, id, sub, '',
 from differs group by verb, class, id, sub, owner, grantee, grantor, is_grantable;
 
 select 'fact', d.classoid, d.objoid, d.objsubid, '', 'comment ' || d.description
-from pg_description d where d.objoid >= 16384 or d.classoid in ('pg_namespace'::regclass, 'pg_extension'::regclass);
+from pg_description d where d.objoid >= 16384
+union all
+select 'fact', d.classoid, d.objoid, d.objsubid, '', 'comment ' || d.description
+from pg_description d join (select 'pg_namespace'::regclass as class, oid from pg_namespace where oid < 16384
+                            union all select 'pg_extension'::regclass, oid from pg_extension where oid < 16384) o
+    on d.objoid = o.oid and d.classoid = o.class;
 
 select 'fact', s.classoid, s.objoid, s.objsubid, '', 'security label for ' || s.provider || ' ' || s.label from pg_seclabel s;

@@ -23,9 +23,11 @@ select case c.relkind when 'f' then '+foreign table' when 'v' then '+view' when 
 from pg_class c left join pg_foreign_table f on f.ftrelid = c.oid
 where c.relkind in ('r', 'p', 'f', 'v', 'm') and c.oid in {relations};
 
+--if views
 select 'definition', 'pg_class'::regclass::oid, c.oid, 0, '', pg_get_viewdef(c.oid)
 from pg_class c where c.relkind in ('v', 'm') and c.oid in {relations};
 
+--if sequences
 select '+sequence', 'pg_class'::regclass::oid, c.oid, 0, c.oid::regclass::text,
        concat_ws(E'\x1f',
            case when c.relpersistence = 'u' then 'unlogged' end,

@@ -1,10 +1,13 @@
+--if routines
 select case p.prokind when 'p' then '+procedure' else '+function' end,
        'pg_proc'::regclass::oid, p.oid, 0, p.oid::regprocedure::text, 'owner ' || p.proowner::regrole
-from pg_proc p where p.prokind <> 'a' and {own p.pronamespace} and {free pg_proc p.oid};
+from pg_proc p where p.oid >= 16384 and p.prokind <> 'a' and {own p.pronamespace} and {free pg_proc p.oid};
 
+--if routines
 select 'definition', 'pg_proc'::regclass::oid, p.oid, 0, '', pg_get_functiondef(p.oid)
-from pg_proc p where p.prokind <> 'a' and {own p.pronamespace} and {free pg_proc p.oid};
+from pg_proc p where p.oid >= 16384 and p.prokind <> 'a' and {own p.pronamespace} and {free pg_proc p.oid};
 
+--if aggregates
 select '+aggregate', 'pg_proc'::regclass::oid, p.oid, 0, p.oid::regprocedure::text,
        concat_ws(E'\x1f',
            'arguments ' || pg_get_function_arguments(p.oid),
@@ -27,8 +30,9 @@ select '+aggregate', 'pg_proc'::regclass::oid, p.oid, 0, p.oid::regprocedure::te
            case p.proparallel when 's' then 'parallel safe' when 'r' then 'parallel restricted' end,
            'owner ' || p.proowner::regrole)
 from pg_proc p join pg_aggregate a on a.aggfnoid = p.oid
-where {own p.pronamespace} and {free pg_proc p.oid};
+where a.aggfnoid >= 16384 and {own p.pronamespace} and {free pg_proc p.oid};
 
+--if event triggers
 select '+event trigger', 'pg_event_trigger'::regclass::oid, e.oid, 0, quote_ident(e.evtname),
        concat_ws(E'\x1f',
            'on ' || e.evtevent || ' execute ' || e.evtfoid::regprocedure,
@@ -37,6 +41,7 @@ select '+event trigger', 'pg_event_trigger'::regclass::oid, e.oid, 0, quote_iden
            'owner ' || e.evtowner::regrole)
 from pg_event_trigger e where {free pg_event_trigger e.oid};
 
+--if languages
 select '+language', 'pg_language'::regclass::oid, l.oid, 0, quote_ident(l.lanname),
        concat_ws(E'\x1f',
            case when l.lanpltrusted then 'trusted' end,
@@ -46,6 +51,7 @@ select '+language', 'pg_language'::regclass::oid, l.oid, 0, quote_ident(l.lannam
            'owner ' || l.lanowner::regrole)
 from pg_language l where l.oid >= 16384 and {free pg_language l.oid};
 
+--if transforms
 select '+transform', 'pg_transform'::regclass::oid, t.oid, 0,
        format_type(t.trftype, null) || ' for language ' || (select quote_ident(lanname) from pg_language where oid = t.trflang),
        'from ' || t.trffromsql::regprocedure || ' to ' || t.trftosql::regprocedure

@@ -37,12 +37,14 @@ where t.oid in {types};
 select 'alias', 'pg_class'::regclass::oid, t.typrelid, 0, 'pg_type'::regclass::oid::text, t.oid::text
 from pg_type t where t.typtype = 'c' and t.oid in {types};
 
+--if casts
 select '+cast', 'pg_cast'::regclass::oid, c.oid, 0, format_type(c.castsource, null) || ' as ' || format_type(c.casttarget, null),
        concat_ws(E'\x1f',
            case c.castmethod when 'b' then 'binary coercible' when 'i' then 'through text' else 'with ' || c.castfunc::regprocedure end,
            case c.castcontext when 'a' then 'in assignments' when 'i' then 'implicit' end)
 from pg_cast c where c.oid >= 16384 and {free pg_cast c.oid};
 
+--if operators
 select '+operator', 'pg_operator'::regclass::oid, o.oid, 0, o.oid::regoperator::text,
        concat_ws(E'\x1f',
            'function ' || o.oprcode::regprocedure,
@@ -55,6 +57,7 @@ select '+operator', 'pg_operator'::regclass::oid, o.oid, 0, o.oid::regoperator::
            'owner ' || o.oprowner::regrole)
 from pg_operator o where {own o.oprnamespace} and {free pg_operator o.oid};
 
+--if operator families
 select '+operator family', 'pg_opfamily'::regclass::oid, f.oid, 0,
        f.opfnamespace::regnamespace || '.' || quote_ident(f.opfname) || ' using ' || (select quote_ident(amname) from pg_am where oid = f.opfmethod),
        concat_ws(E'\x1f',
@@ -70,6 +73,7 @@ select '+operator family', 'pg_opfamily'::regclass::oid, f.oid, 0,
            'owner ' || f.opfowner::regrole)
 from pg_opfamily f where {own f.opfnamespace} and {free pg_opfamily f.oid};
 
+--if operator classes
 select '+operator class', 'pg_opclass'::regclass::oid, c.oid, 0,
        c.opcnamespace::regnamespace || '.' || quote_ident(c.opcname) || ' using ' || (select quote_ident(amname) from pg_am where oid = c.opcmethod),
        concat_ws(E'\x1f',
@@ -79,6 +83,7 @@ select '+operator class', 'pg_opclass'::regclass::oid, c.oid, 0,
            'owner ' || c.opcowner::regrole)
 from pg_opclass c where {own c.opcnamespace} and {free pg_opclass c.oid};
 
+--if collations
 select '+collation', 'pg_collation'::regclass::oid, c.oid, 0, c.collnamespace::regnamespace || '.' || quote_ident(c.collname),
        concat_ws(E'\x1f',
            'provider ' || c.collprovider::text || case when c.collisdeterministic then '' else ' not deterministic' end,
@@ -89,6 +94,7 @@ select '+collation', 'pg_collation'::regclass::oid, c.oid, 0, c.collnamespace::r
            'owner ' || c.collowner::regrole)
 from pg_collation c where {own c.collnamespace} and {free pg_collation c.oid};
 
+--if conversions
 select '+conversion', 'pg_conversion'::regclass::oid, c.oid, 0, c.connamespace::regnamespace || '.' || quote_ident(c.conname),
        concat_ws(E'\x1f',
            'from ' || pg_encoding_to_char(c.conforencoding) || ' to ' || pg_encoding_to_char(c.contoencoding) || ' by ' || c.conproc::regproc
@@ -96,6 +102,7 @@ select '+conversion', 'pg_conversion'::regclass::oid, c.oid, 0, c.connamespace::
            'owner ' || c.conowner::regrole)
 from pg_conversion c where {own c.connamespace} and {free pg_conversion c.oid};
 
+--if text search configurations
 select '+text search configuration', 'pg_ts_config'::regclass::oid, c.oid, 0, c.cfgnamespace::regnamespace || '.' || quote_ident(c.cfgname),
        concat_ws(E'\x1f',
            'parser ' || (select p.prsnamespace::regnamespace || '.' || quote_ident(p.prsname) from pg_ts_parser p where p.oid = c.cfgparser),
@@ -106,6 +113,7 @@ select '+text search configuration', 'pg_ts_config'::regclass::oid, c.oid, 0, c.
            'owner ' || c.cfgowner::regrole)
 from pg_ts_config c where {own c.cfgnamespace} and {free pg_ts_config c.oid};
 
+--if text search dictionaries
 select '+text search dictionary', 'pg_ts_dict'::regclass::oid, d.oid, 0, d.dictnamespace::regnamespace || '.' || quote_ident(d.dictname),
        concat_ws(E'\x1f',
            'template ' || (select t.tmplnamespace::regnamespace || '.' || quote_ident(t.tmplname) from pg_ts_template t where t.oid = d.dicttemplate),
@@ -113,10 +121,12 @@ select '+text search dictionary', 'pg_ts_dict'::regclass::oid, d.oid, 0, d.dictn
            'owner ' || d.dictowner::regrole)
 from pg_ts_dict d where {own d.dictnamespace} and {free pg_ts_dict d.oid};
 
+--if text search parsers
 select '+text search parser', 'pg_ts_parser'::regclass::oid, p.oid, 0, p.prsnamespace::regnamespace || '.' || quote_ident(p.prsname),
        concat_ws(', ', p.prsstart::regproc, p.prstoken::regproc, p.prsend::regproc, p.prsheadline::regproc, p.prslextype::regproc)
 from pg_ts_parser p where {own p.prsnamespace} and {free pg_ts_parser p.oid};
 
+--if text search templates
 select '+text search template', 'pg_ts_template'::regclass::oid, t.oid, 0, t.tmplnamespace::regnamespace || '.' || quote_ident(t.tmplname),
        concat_ws(', ', t.tmplinit::regproc, t.tmpllexize::regproc)
 from pg_ts_template t where {own t.tmplnamespace} and {free pg_ts_template t.oid};
