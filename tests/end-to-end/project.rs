@@ -76,6 +76,13 @@ impl Project {
         std::fs::write(self.path("environments/local.toml"), local(pace)).unwrap();
     }
 
+    /// Says by which steps both services' traffic moves, in the lines of `[services.<name>.rollout]`.
+    pub(crate) fn set_steps(&self, pace: Pace, lines: &str) {
+        let text = local(pace);
+        assert!(text.contains(STEPS));
+        std::fs::write(self.path("environments/local.toml"), text.replace(STEPS, lines)).unwrap();
+    }
+
     /// Says that the new version of this service is compared with the old one, by what these lines say of how.
     pub(crate) fn compare(&self, service: &str, lines: &str) {
         let file = self.path("environments/local.toml");
@@ -386,6 +393,9 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(DEADLINE, waiting).await;
     assert!(waited.is_ok(), "not within {DEADLINE:?}: {what}");
 }
+
+/// How the tests' traffic moves if they do not say otherwise.
+const STEPS: &str = "steps = [10, 50, 100]";
 
 fn copy_files(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

@@ -12,10 +12,12 @@ pub use crate::analysis::{Analysis, LatencyLimit, LowTraffic};
 use crate::period::Period;
 
 mod database;
+mod rollout;
 
 pub use database::{
     Database, Fleet, FleetDatabases, Level, Lint, Migrations, OnDrift, Snapshot, SnapshotMethod,
 };
+pub use rollout::{Breaker, Pause, Rollout, Step, Strategy};
 
 /// An environment file: `environments/base.toml`, overlaid by `environments/<name>.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -223,71 +225,6 @@ pub struct StageService {
     pub versions: PathBuf,
 }
 
-/// How traffic moves.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rollout {
-    /// The shares of traffic that the new version gets, in percent: rising, ending with 100. `[100]` is all at once.
-    #[schemars(inner(range(min = 1, max = 100)))]
-    pub steps: Vec<u8>,
-    /// How long each step before the last is watched before the next.
-    pub step_bake: Period,
-    /// How long the last step is watched, with the old version still there, before the old version is taken away.
-    pub bake: Period,
-    /// How long new tasks may take until they are healthy.
-    pub start_timeout: Period,
-    /// How often the world is looked at while waiting.
-    pub poll: Period,
-    /// When to turn back by itself.
-    pub breaker: Breaker,
-    /// How the new version is compared with the old one while both serve. Left out: it is not.
-    pub analysis: Option<Analysis>,
-}
-
-impl Default for Rollout {
-    fn default() -> Self {
-        Self {
-            steps: vec![10, 50, 100],
-            step_bake: Period::from_secs(120),
-            bake: Period::from_secs(900),
-            start_timeout: Period::from_secs(600),
-            poll: Period::from_secs(5),
-            breaker: Breaker::default(),
-            analysis: None,
-        }
-    }
-}
-
-/// When a rollout turns back by itself. The defaults are requirement A-RB-1's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Breaker {
-    /// How often health is asked.
-    pub interval: Period,
-    /// How many health checks may fail in a row; the one that reaches this number trips the breaker.
-    #[schemars(range(min = 1))]
-    pub health_failures: u32,
-    /// The error rate, in percent, …
-    #[schemars(range(min = 0.0, max = 100.0))]
-    pub error_rate: f64,
-    /// … that trips the breaker when it is exceeded for this long.
-    pub error_rate_for: Period,
-    /// How long the database may be unreachable.
-    pub database_unreachable_for: Period,
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Self {
-            interval: Period::from_secs(30),
-            health_failures: 3,
-            error_rate: 5.0,
-            error_rate_for: Period::from_secs(120),
-            database_unreachable_for: Period::from_secs(60),
-        }
-    }
-}
-
 /// What must hold before a promotion begins.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -304,6 +241,8 @@ pub struct Gates {
     pub freezes: Vec<Freeze>,
     /// Who must have approved the release for this environment. Left out: nobody.
     pub approvals: Option<Approvals>,
+    /// Whether `promote --skip-canary` is refused here. Left out: it may be used, with a reason, which is recorded.
+    pub forbid_skip_canary: bool,
 }
 
 /// A day of the week.
@@ -460,6 +399,8 @@ pub enum Occasion {
     ApprovalPending,
     /// Somebody started a rollback by hand.
     RollbackStarted,
+    /// A rollout has paused, and waits for somebody to say how it goes on.
+    Paused,
     /// A migration has been running for longer than `database.migrations.alert_after`, and is running still.
     MigrationLong,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use liftlock_model::ServiceName;
 
 use crate::check::Checks;
-use crate::config::{Engine, Rollout, Service};
+use crate::config::{Engine, Pause, Rollout, Service, Step, Strategy};
 use crate::load::Environment;
 
 /// AWS allows target groups and load balancers so many characters.
@@ -103,24 +103,16 @@ fn repository(path: &[&str], repository: &str, checks: &mut Checks<'_>) {
 
 fn rollout(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
     let at = |key| ["services", name.as_str(), "rollout", key];
-    if rollout.steps.last() != Some(&100) {
-        let message = "the last step is not 100, so the new version would never get all traffic";
-        checks.value(
-            &at("steps"),
-            message,
-            "end with 100, such as `[10, 50, 100]`; `[100]` is all at once",
-        );
+    fits_strategy(name, rollout, checks);
+    for (index, step) in rollout.steps.iter().flatten().enumerate() {
+        if let Some(Pause::AtMost(limit)) = step.pause {
+            let index = index.to_string();
+            let path = ["services", name.as_str(), "rollout", "steps", &index, "pause"];
+            checks.takes_time(&path, limit);
+        }
     }
-    let falling = rollout.steps.windows(2).position(|pair| pair[0] >= pair[1]);
-    if let Some(index) = falling {
-        let message = format!(
-            "step {} is not higher than the step before, {}",
-            rollout.steps[index + 1],
-            rollout.steps[index]
-        );
-        let index = (index + 1).to_string();
-        let path = ["services", name.as_str(), "rollout", "steps", &index];
-        checks.value(&path, message, "steps rise, such as `[10, 50, 100]`");
+    if let Some(steps) = &rollout.steps {
+        rising(name, steps, checks);
     }
     checks.takes_time(&at("poll"), rollout.poll);
     checks.takes_time(&at("start_timeout"), rollout.start_timeout);
@@ -134,6 +126,56 @@ fn rollout(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
             let message = "CloudWatch has no such period";
             checks.value(&at, message, "1s, 5s, 10s, 20s, 30s or whole minutes");
         }
+    }
+}
+
+/// What is of another strategy would be ignored in silence.
+fn fits_strategy(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
+    let at = |key| ["services", name.as_str(), "rollout", key];
+    let strategy = match rollout.strategy {
+        Strategy::Canary => "canary",
+        Strategy::Linear => "linear",
+        Strategy::AllAtOnce => "all-at-once",
+    };
+    if rollout.strategy != Strategy::Canary && rollout.steps.is_some() {
+        let message = format!("`steps` are of a canary, and the strategy is `{strategy}`");
+        let help = "leave `steps` out (in base.toml too), or say `strategy = \"canary\"`";
+        checks.key(&at("steps"), message, help);
+    }
+    match (rollout.strategy, rollout.increment) {
+        (Strategy::Linear, None) => checks.value(
+            &at("strategy"),
+            "`linear` does not say by how much",
+            "add `increment = 20` for 20 % more every `step_bake`",
+        ),
+        (Strategy::Canary | Strategy::AllAtOnce, Some(_)) => checks.key(
+            &at("increment"),
+            format!("`increment` is of `linear`, and the strategy is `{strategy}`"),
+            "leave it out, or say `strategy = \"linear\"`",
+        ),
+        _ => {}
+    }
+}
+
+fn rising(name: &ServiceName, steps: &[Step], checks: &mut Checks<'_>) {
+    if steps.last().map(|step| step.share) != Some(100) {
+        let message = "the last step is not 100, so the new version would never get all traffic";
+        checks.value(
+            &["services", name.as_str(), "rollout", "steps"],
+            message,
+            "end with 100, such as `[10, 50, 100]`; `strategy = \"all-at-once\"` is all at once",
+        );
+    }
+    let falling = steps.windows(2).position(|pair| pair[0].share >= pair[1].share);
+    if let Some(index) = falling {
+        let message = format!(
+            "step {} is not higher than the step before, {}",
+            steps[index + 1].share,
+            steps[index].share
+        );
+        let index = (index + 1).to_string();
+        let path = ["services", name.as_str(), "rollout", "steps", &index];
+        checks.value(&path, message, "steps rise, such as `[10, 50, 100]`");
     }
 }
 

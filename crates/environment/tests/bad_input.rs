@@ -349,6 +349,19 @@ fn gates_that_could_never_open_are_refused() {
 }
 
 #[test]
+fn a_strategy_has_what_it_needs_and_nothing_of_another() {
+    let rollout = |lines: &str| format!("[services.backend.rollout]\n{lines}\n");
+    at(2, &rollout("strategy = \"linear\""), &["does not say by how much", "increment = 20"]);
+    at(2, &rollout("strategy = \"lineal\""), &["cannot be `lineal`", "did you mean `linear`"]);
+    let both = "strategy = \"all-at-once\"\nsteps = [10, 100]";
+    at(3, &rollout(both), &["`steps` are of a canary", "strategy = \"canary\""]);
+    at(2, &rollout("increment = 20"), &["`increment` is of `linear`"]);
+    at(2, &rollout("increment = 0"), &["cannot be 0", "1 to 100"]);
+    let linear = rollout("strategy = \"linear\"\nincrement = 20\nstep_bake = \"1m\"");
+    Project::new(BASE).with("dev", linear).load("dev").unwrap();
+}
+
+#[test]
 fn rollout_steps_rise_to_100() {
     let steps = |steps: &str| format!("[services.backend.rollout]\nsteps = {steps}\n");
     at(2, &steps("[]"), &["end with 100"]);
@@ -357,6 +370,17 @@ fn rollout_steps_rise_to_100() {
     at(2, &steps("[10, 10, 100]"), &["step 10 is not higher"]);
     at(2, &steps("[10, 100, 100]"), &["step 100 is not higher"]);
     Project::new(BASE).with("dev", steps("[100]")).load("dev").unwrap();
+    at(2, &steps("[10, { share = 10 }, 100]"), &["step 10 is not higher"]);
+    at(2, &steps("[{ share = 101 }, 100]"), &["steps[0].share` cannot be 101"]);
+    at(2, &steps("[{ bake = \"5m\" }, 100]"), &["steps[0].share` is missing"]);
+    at(2, &steps("[{ share = 10, puase = true }, 100]"), &["unknown key `puase`", "`pause`"]);
+    at(2, &steps("[{ share = 10, pause = 30 }, 100]"), &["must be a string or a boolean"]);
+    at(2, &steps("[{ share = 10, pause = \"soon\" }, 100]"), &["cannot be `soon`", "`30s`"]);
+    at(2, &steps("[{ share = 10, pause = \"0s\" }, 100]"), &["pause` is no time at all"]);
+    at(2, &steps("[\"10\", 100]"), &["must be an integer or a table", "without quotes"]);
+    let fine =
+        "[{ share = 10, bake = \"5m\", pause = \"30m\" }, { share = 50, pause = true }, 100]";
+    Project::new(BASE).with("dev", steps(fine)).load("dev").unwrap();
 }
 
 /// Shows E-IAC-1 as far as names go: each resource has the environment's prefix, and AWS takes the name.

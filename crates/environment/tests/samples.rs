@@ -72,7 +72,8 @@ fn the_samples_hold_the_requirements_numbers() {
     assert_eq!(staging.config.gates.after.as_ref(), Some(&dev.name));
     assert_eq!(prod.config.gates.after.as_ref(), Some(&staging.name));
     for service in prod.config.services.values() {
-        assert_eq!(service.rollout.steps, [10, 50, 100]);
+        let shares: Vec<_> = service.rollout.steps().iter().map(|step| step.share).collect();
+        assert_eq!(shares, [10, 50, 100]);
         assert_eq!(service.rollout.step_bake, Period::from_secs(120));
         assert_eq!(service.rollout.bake, Period::from_secs(900));
     }

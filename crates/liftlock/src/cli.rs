@@ -92,6 +92,9 @@ pub(crate) struct Promote {
     /// Which interrupted run; the last one if left out.
     #[arg(long, requires = "resume", value_name = "RUN")]
     pub run: Option<RunId>,
+    /// Move all traffic at once, without the shares below, as for an emergency hotfix. Needs `--reason`, and is recorded.
+    #[arg(long, requires = "reason", conflicts_with = "resume")]
+    pub skip_canary: bool,
     /// Why, for the record.
     #[arg(long)]
     pub reason: Option<String>,
@@ -377,6 +380,24 @@ pub(crate) enum Rollout {
         /// The environment.
         #[arg(long, value_name = "ENVIRONMENT")]
         env: EnvName,
+    },
+    /// Let a rollout that has paused go on. From any machine that reaches the ledger.
+    Resume {
+        /// The environment.
+        #[arg(long, value_name = "ENVIRONMENT")]
+        env: EnvName,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Have the run that is at work turn back to the old version, wherever it is. From any machine that reaches the ledger.
+    Abort {
+        /// The environment.
+        #[arg(long, value_name = "ENVIRONMENT")]
+        env: EnvName,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
     },
 }
 

@@ -13,6 +13,7 @@ mod release;
 mod rollout;
 mod stage;
 mod status;
+mod steer;
 
 use std::path::PathBuf;
 

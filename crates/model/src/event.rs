@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Actor, CommitSha, EnvName, ImageRef, Left, Marker, MigrationId, Outcome, Record, Release,
-    ReleaseId, RunId, RunKind, Sample, ServiceName, Verdict,
+    ReleaseId, RunId, RunKind, Sample, ServiceName, StepName, Verdict,
 };
 
 /// The hash of a ledger entry, which covers the hash of the entry before it: SHA-256 over the canonical JSON (RFC 8785)
@@ -180,6 +180,27 @@ pub enum Event {
         /// What the database that it took the place of is called now.
         before: Option<String>,
     },
+    /// A rollout paused, and waits for somebody to say how it goes on.
+    RolloutPaused {
+        /// At which step.
+        step: StepName,
+        /// The share of traffic that the new version has, in percent.
+        share: u8,
+        /// For how many seconds at most; then it turns back. Without end if left out.
+        at_most: Option<u64>,
+    },
+    /// Somebody said that a rollout which has paused goes on.
+    RolloutResumed {
+        /// At which step it had paused.
+        step: StepName,
+        /// Why, where the person said so.
+        reason: Option<String>,
+    },
+    /// Somebody said that a run turns back.
+    RunAborted {
+        /// Why.
+        reason: String,
+    },
     /// A deployment ended: one line of the deployment history.
     DeploymentRecorded {
         /// The deployment.
@@ -273,4 +294,7 @@ pub struct Deployment {
     pub schema_after: Option<i32>,
     /// What could not be put back.
     pub left: Vec<Left>,
+    /// Why all traffic was moved at once, where somebody chose to skip the shares below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_canary: Option<String>,
 }

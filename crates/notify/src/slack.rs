@@ -64,6 +64,7 @@ fn symbol(occasion: Occasion) -> &'static str {
         Occasion::Stuck => ":rotating_light:",
         Occasion::ApprovalPending => ":raised_hand:",
         Occasion::RollbackStarted => ":rewind:",
+        Occasion::Paused => ":double_vertical_bar:",
         Occasion::MigrationLong => ":hourglass_flowing_sand:",
     }
 }

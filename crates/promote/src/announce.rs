@@ -20,7 +20,12 @@ pub(crate) async fn begin(site: &Site, scribe: &Scribe, occasion: Occasion, matt
         "{}: {what} {} ({})",
         site.environment.name, matter.release.content.version, matter.release.id
     );
-    tell(site, scribe, occasion, title, String::new(), &matter.release).await;
+    let text = matter.skipped_canary().map(skipped).unwrap_or_default();
+    tell(site, scribe, occasion, title, text, &matter.release).await;
+}
+
+fn skipped(reason: String) -> String {
+    format!("without canary, all traffic at once: {reason}")
 }
 
 pub(crate) async fn waiting(
@@ -33,6 +38,29 @@ pub(crate) async fn waiting(
     let text: Vec<_> =
         evaluations.iter().filter_map(|evaluation| evaluation.next.clone()).collect();
     tell(site, scribe, Occasion::ApprovalPending, title, text.join("\n"), release).await;
+}
+
+pub(crate) async fn paused(
+    site: &Site,
+    scribe: &Scribe,
+    release: &Release,
+    share: u8,
+    at_most: Option<String>,
+) {
+    let environment = &site.environment.name;
+    let version = &release.content.version;
+    let title = format!(
+        "{environment}: {version} ({}) has paused with {share} % of the traffic",
+        release.id
+    );
+    let end = match at_most {
+        Some(limit) => format!("it turns back by itself after {limit}"),
+        None => "it waits until somebody says how it goes on".into(),
+    };
+    let text = format!(
+        "{end}\nnext: liftlock rollout resume --env {environment}, or liftlock rollout abort --env {environment} --reason TEXT"
+    );
+    tell(site, scribe, Occasion::Paused, title, text, release).await;
 }
 
 pub(crate) async fn end(
@@ -51,6 +79,7 @@ pub(crate) async fn end(
     let title = format!("{}: {version} ({}) {what}", site.environment.name, matter.release.id);
     let mut lines: Vec<_> =
         end.failure.iter().map(|failure| format!("{}: {}", failure.step, failure.error)).collect();
+    lines.extend(deployment.skipped_canary.clone().map(skipped));
     lines.extend(
         deployment.left.iter().map(|left| format!("left: {}\nnext: {}", left.what, left.command)),
     );

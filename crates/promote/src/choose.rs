@@ -213,6 +213,7 @@ mod tests {
             schema_before: None,
             schema_after: None,
             left: vec![],
+            skipped_canary: None,
         }
     }
 

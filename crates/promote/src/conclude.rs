@@ -145,6 +145,7 @@ async fn deployment(
         schema_before: schema_before(site, scribe.run(), matter.kind).await,
         schema_after,
         left: left.to_vec(),
+        skipped_canary: matter.skipped_canary(),
     }
 }
 

@@ -90,3 +90,25 @@ pub fn reason_gate(environment: &Environment, reason: Option<&str>) -> Option<Ev
         next: (!said).then(|| "say why with --reason TEXT".into()),
     })
 }
+
+/// Whether the shares below all traffic may be skipped (D-DEP-2), where that is asked for: with a reason, and unless the environment
+/// forbids it.
+pub(crate) fn skip_canary(environment: &Environment, ask: &Ask) -> Option<Evaluation> {
+    if !ask.skip_canary {
+        return None;
+    }
+    let gate = "skip-canary".to_owned();
+    let why = ask.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
+    let (reason, next) = match why {
+        _ if environment.config.gates.forbid_skip_canary => (
+            format!("{} forbids it (gates.forbid_skip_canary)", environment.name),
+            "promote without --skip-canary".to_owned(),
+        ),
+        None => ("nothing is skipped without a reason".into(), "say why with --reason TEXT".into()),
+        Some(why) => {
+            let reason = format!("all traffic moves at once: {why}");
+            return Some(Evaluation { gate, decision: Decision::Open, reason, next: None });
+        }
+    };
+    Some(Evaluation { gate, decision: Decision::Refused, reason, next: Some(next) })
+}

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod abort;
 mod announce;
 pub mod archive;
 mod backup;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use liftlock_environment::config::{self, Pause};
 use liftlock_model::{Fingerprint, RunKind, ServiceName};
-use liftlock_rollout::TaskDefinition;
+use liftlock_rollout::{self as rollout, TaskDefinition, schedule};
 use liftlock_saga::{Handle, Saga};
 use tokio::sync::Mutex;
 
@@ -15,6 +16,7 @@ use crate::steps::bake::Bake;
 use crate::steps::database::{Migrate, RollBackSchema, TakeSnapshot};
 use crate::steps::infrastructure::{ApplyInfrastructure, PlanInfrastructure};
 use crate::steps::look::{Listener, Looking, SeenServing, SmokeTest};
+use crate::steps::pause::WaitForPerson;
 use crate::steps::rollout::{LowerOld, RaiseIdle, Register};
 use crate::steps::traffic::{Chosen, PointTest, Shift};
 
@@ -23,11 +25,14 @@ pub(crate) const KEEP_SCHEMA: &str = "keep-schema";
 /// The option of a rollback that may lose data.
 pub(crate) const ACCEPT_DATA_LOSS: &str = "accept-data-loss";
 
+/// The option of a promotion that moves all traffic at once.
+pub(crate) const SKIP_CANARY: &str = "skip-canary";
+
 /// The steps of a run of this kind.
 pub(crate) fn saga<'a>(kind: RunKind, options: &[String], frame: Frame<'a>) -> Saga<'a> {
     match kind {
         RunKind::Rollback => rollback(frame, options),
-        _ => promotion(frame),
+        _ => promotion(frame, options),
     }
 }
 
@@ -51,7 +56,7 @@ pub(crate) fn fingerprint(
     ))
 }
 
-fn promotion(frame: Frame<'_>) -> Saga<'_> {
+fn promotion<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
     let mut saga = Saga::new();
     let rig = Rig::from_environment();
     let planned = saga.push(rig.step(PlanInfrastructure(frame)));
@@ -63,7 +68,8 @@ fn promotion(frame: Frame<'_>) -> Saga<'_> {
         saga.push(rig.step(Migrate(frame)));
     }
     let raised = raise(&mut saga, &rig, frame);
-    for wave in waves(frame) {
+    let skips = options.iter().any(|option| option == SKIP_CANARY);
+    for wave in waves(frame, skips) {
         shift(&mut saga, &rig, frame, &raised, &wave);
     }
     settle(&mut saga, &rig, frame, raised);
@@ -88,7 +94,7 @@ fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
     let raised = raise(&mut saga, &rig, frame);
     let share = |service: &ServiceName| Share { service: service.clone(), share: 100, after: None };
     let shares = raised.chosen.keys().map(share).collect();
-    let wave = Wave { number: 1, shares, bake: Duration::ZERO, last: true };
+    let wave = Wave { number: 1, shares, bake: Duration::ZERO, pause: None, last: true };
     shift(&mut saga, &rig, frame, &raised, &wave);
     if takes_back {
         let (name, to) = ("database/roll-back", phases::newest(frame.release));
@@ -139,6 +145,7 @@ struct Wave {
     number: usize,
     shares: Vec<Share>,
     bake: Duration,
+    pause: Option<Pause>,
     last: bool,
 }
 
@@ -150,31 +157,66 @@ struct Share {
     after: Option<u8>,
 }
 
-/// The services' steps side by side; a service with fewer steps is done earlier.
-fn waves(frame: Frame<'_>) -> Vec<Wave> {
-    let services = frame.site.environment.services_in_order();
-    let count = services.iter().map(|(_, service)| service.rollout.steps.len()).max().unwrap_or(0);
-    (0..count)
-        .map(|index| {
-            let last = index + 1 == count;
-            let shares = services
-                .iter()
-                .filter_map(|(name, service)| {
-                    let steps = &service.rollout.steps;
-                    let after = index.checked_sub(1).and_then(|before| steps.get(before)).copied();
-                    Some(Share { service: (*name).clone(), share: *steps.get(index)?, after })
-                })
-                .collect();
-            let bakes = services.iter().map(|(_, service)| {
-                if last {
-                    service.rollout.bake.duration()
-                } else {
-                    service.rollout.step_bake.duration()
-                }
-            });
-            Wave { number: index + 1, shares, bake: bakes.max().unwrap_or_default(), last }
+/// The services' steps side by side; a service with fewer steps is done earlier. Whoever skips the canary has the last step alone.
+fn waves(frame: Frame<'_>, skips_canary: bool) -> Vec<Wave> {
+    let services: Vec<Course<'_>> = frame
+        .site
+        .environment
+        .services_in_order()
+        .into_iter()
+        .map(|(name, service)| Course {
+            name,
+            rollout: &service.rollout,
+            steps: schedule(&service.rollout, skips_canary),
         })
-        .collect()
+        .collect();
+    let count = services.iter().map(|course| course.steps.len()).max().unwrap_or(0);
+    (0..count).map(|index| wave(&services, index, index + 1 == count)).collect()
+}
+
+/// The steps of one service.
+struct Course<'a> {
+    name: &'a ServiceName,
+    rollout: &'a config::Rollout,
+    steps: Vec<rollout::Shift>,
+}
+
+impl Course<'_> {
+    fn share(&self, index: usize) -> Option<Share> {
+        let step = self.steps.get(index)?;
+        let after = index.checked_sub(1).and_then(|before| self.steps.get(before));
+        let service = self.name.clone();
+        Some(Share { service, share: step.share, after: after.map(|step| step.share) })
+    }
+
+    /// The last bake of a service that is done earlier comes with the release's last wave.
+    fn bake(&self, index: usize, last: bool) -> Duration {
+        match (self.steps.get(index), self.steps.last()) {
+            (_, Some(end)) if last => end.bake,
+            (Some(step), _) if !step.last => step.bake,
+            _ => self.rollout.step_bake.duration(),
+        }
+    }
+}
+
+fn wave(services: &[Course<'_>], index: usize, last: bool) -> Wave {
+    let pauses = services.iter().filter_map(|course| course.steps.get(index)?.pause);
+    Wave {
+        number: index + 1,
+        shares: services.iter().filter_map(|course| course.share(index)).collect(),
+        bake: services.iter().map(|course| course.bake(index, last)).max().unwrap_or_default(),
+        pause: pauses.reduce(shorter),
+        last,
+    }
+}
+
+/// Of several services' pauses, the one that ends first.
+fn shorter(one: Pause, other: Pause) -> Pause {
+    match (one, other) {
+        (Pause::AtMost(one), Pause::AtMost(other)) => Pause::AtMost(one.min(other)),
+        (limited @ Pause::AtMost(_), _) | (_, limited @ Pause::AtMost(_)) => limited,
+        _ => Pause::UntilResumed,
+    }
 }
 
 fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, wave: &Wave) {
@@ -201,6 +243,15 @@ fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, 
         let name = format!("rollout/wave-{}/bake", wave.number);
         let chosen = raised.chosen.clone();
         saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share, chosen })));
+    }
+    if let Some(pause) = wave.pause {
+        let name = format!("rollout/wave-{}/pause", wave.number);
+        let limit = match pause {
+            Pause::AtMost(period) => Some(period.duration()),
+            Pause::UntilResumed | Pause::No => None,
+        };
+        let chosen = raised.chosen.clone();
+        saga.push(rig.step(Looking(WaitForPerson { frame, name, share, limit, chosen })));
     }
 }
 

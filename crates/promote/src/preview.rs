@@ -7,7 +7,7 @@ use liftlock_saga::StepError;
 use serde::Serialize;
 
 use crate::error::PromoteError;
-use crate::gate::{evaluate_gates, evaluate_way_back};
+use crate::gate::{evaluate_gates, evaluate_way_back, skip_canary};
 use crate::infrastructure::InfrastructurePlan;
 use crate::run::{Ask, Matter, read_history};
 use crate::scribe::Scribe;
@@ -53,7 +53,11 @@ pub async fn preview(
     let release = choose::release(site, ask, &entries)?;
     let is_promotion = ask.kind == RunKind::Promotion;
     let gates = match is_promotion {
-        true => evaluate_gates(site, &release.id, &entries),
+        true => {
+            let mut gates = evaluate_gates(site, &release.id, &entries);
+            gates.extend(skip_canary(&site.environment, ask));
+            gates
+        }
         false => evaluate_way_back(site, ask, &release.id, &entries),
     };
     let matter = Matter::of(ask, release, &entries, &site.environment.name);

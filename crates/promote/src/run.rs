@@ -11,6 +11,7 @@ use liftlock_model::{
 use liftlock_saga::{Control, End, Failure};
 use tokio_util::sync::CancellationToken;
 
+use crate::abort;
 use crate::conclude::conclude;
 use crate::error::PromoteError;
 use crate::gate::{self, evaluate_gates};
@@ -34,6 +35,8 @@ pub struct Ask {
     pub keep_schema: bool,
     /// Of a rollback: go on where that loses data.
     pub accept_data_loss: bool,
+    /// Of a promotion: move all traffic at once, without the shares below. It needs a reason.
+    pub skip_canary: bool,
 }
 
 impl Ask {
@@ -45,6 +48,7 @@ impl Ask {
             reason: None,
             keep_schema: false,
             accept_data_loss: false,
+            skip_canary: false,
         }
     }
 
@@ -52,6 +56,7 @@ impl Ask {
         let options = [
             (self.keep_schema, plan::KEEP_SCHEMA),
             (self.accept_data_loss, plan::ACCEPT_DATA_LOSS),
+            (self.skip_canary, plan::SKIP_CANARY),
         ];
         options
             .into_iter()
@@ -142,6 +147,12 @@ impl Matter {
         }
     }
 
+    /// Why the shares below all traffic are skipped, where they are.
+    pub(crate) fn skipped_canary(&self) -> Option<String> {
+        let skips = self.options.iter().any(|option| option == plan::SKIP_CANARY);
+        skips.then(|| self.reason.clone().unwrap_or_default())
+    }
+
     pub(crate) fn frame<'a>(&'a self, site: &'a Site, scribe: &'a Scribe) -> Frame<'a> {
         Frame {
             site,
@@ -175,7 +186,9 @@ pub async fn start(
     let run = RunId::generate();
     let hold = Hold::take(&site.place(), &run).await?;
     let watcher = hold.stop_when_lost(cancel);
+    let ear = abort::stop_when_aborted(&site.ledger, &run, cancel);
     let result = start_held(site, ask, report, cancel, &run, &hold).await;
+    ear.abort();
     watcher.abort();
     hold.give_back().await;
     result
@@ -213,7 +226,8 @@ async fn start_held(
                 deployment: None,
             });
         }
-        let evaluations = evaluate_gates(site, &release.id, &entries);
+        let mut evaluations = evaluate_gates(site, &release.id, &entries);
+        evaluations.extend(gate::skip_canary(&site.environment, ask));
         pass_gates(site, &scribe, &release, evaluations).await?;
     } else {
         let evaluations = gate::evaluate_way_back(site, ask, &release.id, &entries);
@@ -264,7 +278,9 @@ pub async fn resume(
     };
     let hold = Hold::take(&site.place(), &run).await?;
     let watcher = hold.stop_when_lost(cancel);
+    let ear = abort::stop_when_aborted(&site.ledger, &run, cancel);
     let result = resume_held(site, &run, report, cancel, &hold).await;
+    ear.abort();
     watcher.abort();
     hold.give_back().await;
     result
@@ -374,6 +390,7 @@ async fn drive(
     let control = Control { cancel, life: &life };
     let mut end =
         Box::pin(liftlock_saga::run(&saga, &fingerprint, records, scribe, &control)).await?;
+    abort::name_who_stopped(&site.ledger, scribe.run(), &mut end).await;
     if end.outcome == Outcome::Succeeded && matter.kind == RunKind::Promotion {
         end.left.extend(contract::apply(&frame, cancel).await);
     }

@@ -6,6 +6,7 @@ pub(crate) mod database;
 pub(crate) mod fleet;
 pub(crate) mod infrastructure;
 pub(crate) mod look;
+pub(crate) mod pause;
 pub(crate) mod rollout;
 pub(crate) mod traffic;
 

@@ -28,4 +28,4 @@ pub use schedule::{Shift, schedule};
 pub use target::{Target, Urls};
 pub use traffic::{Shifted, seen_serving, shift};
 pub use wait::Wait;
-pub use watch::{Check, Tripped, Watched, watch};
+pub use watch::{Check, Tripped, Watched, watch, watch_until};

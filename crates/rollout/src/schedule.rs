@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use liftlock_environment::config::Rollout;
+use liftlock_environment::config::{Pause, Rollout};
 use serde::Serialize;
 
 /// One step of a rollout's traffic.
@@ -12,6 +12,8 @@ pub struct Shift {
     pub share: u8,
     /// How long that is watched.
     pub bake: Duration,
+    /// Whether a person is then waited for, and for how long at most.
+    pub pause: Option<Pause>,
     /// True for the last: all traffic is on the new version, and the old one is still there while this is watched.
     pub last: bool,
 }
@@ -19,15 +21,26 @@ pub struct Shift {
 /// The steps by which traffic moves. The first rollout of a service (nothing serves yet) goes straight to 100 %: there is
 /// no old version that could carry the rest. The last step is always 100 %.
 pub fn schedule(rollout: &Rollout, first: bool) -> Vec<Shift> {
-    let before = rollout.steps.iter().copied().filter(|share| !first && *share < 100);
-    before
-        .map(|share| Shift { share, bake: rollout.step_bake.duration(), last: false })
-        .chain([Shift { share: 100, bake: rollout.bake.duration(), last: true }])
+    let steps = rollout.steps().into_iter().filter(|step| !first || step.share >= 100);
+    steps
+        .map(|step| {
+            let last = step.share >= 100;
+            let usual = if last { rollout.bake } else { rollout.step_bake };
+            Shift {
+                share: step.share,
+                bake: step.bake.unwrap_or(usual).duration(),
+                pause: step.pause.filter(|pause| *pause != Pause::No),
+                last,
+            }
+        })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use liftlock_environment::Period;
+    use liftlock_environment::config::{Step, Strategy};
+
     use super::*;
 
     /// Shows D-DEP-1: 10 → 50 → 100 %, watched for 2 minutes before each next step; and C-OBS-1's 15 minutes with all
@@ -50,7 +63,33 @@ mod tests {
 
     #[test]
     fn all_at_once_is_data_too() {
-        let rollout = Rollout { steps: vec![100], ..Rollout::default() };
+        let rollout = Rollout { strategy: Strategy::AllAtOnce, ..Rollout::default() };
+        assert_eq!(schedule(&rollout, false).len(), 1);
         assert_eq!(schedule(&rollout, false), schedule(&rollout, true));
+    }
+
+    /// Shows D-DEP-1: by the same share more at each step, too.
+    #[test]
+    fn linear_adds_the_same_at_each_step() {
+        let rollout = Rollout {
+            strategy: Strategy::Linear,
+            increment: Some(40),
+            step_bake: Period::from_secs(60),
+            ..Rollout::default()
+        };
+        let steps: Vec<_> =
+            schedule(&rollout, false).into_iter().map(|s| (s.share, s.bake.as_secs())).collect();
+        assert_eq!(steps, [(40, 60), (80, 60), (100, 900)]);
+    }
+
+    #[test]
+    fn what_a_step_says_goes_before_what_all_say() {
+        let step =
+            Step { share: 10, bake: Some(Period::from_secs(5)), pause: Some(Pause::UntilResumed) };
+        let last = Step { pause: Some(Pause::No), ..Step::of(100) };
+        let rollout = Rollout { steps: Some(vec![step, last]), ..Rollout::default() };
+        let steps = schedule(&rollout, false);
+        assert_eq!((steps[0].bake.as_secs(), steps[0].pause), (5, Some(Pause::UntilResumed)));
+        assert_eq!((steps[1].bake.as_secs(), steps[1].pause), (900, None));
     }
 }

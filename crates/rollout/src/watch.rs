@@ -109,6 +109,48 @@ pub async fn watch(
     }
 }
 
+/// How often a watch without an end gives a sign of life while nothing changes.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Watches until `done` has an answer, and no less strictly than [`watch()`]: what trips the breaker ends it. `doing` says what is waited
+/// for. That the application is good at the end is not said by this: see [`watch()`] for a period of nothing.
+pub async fn watch_until<T>(
+    check: &dyn Check,
+    breaker: &mut Breaker,
+    done: impl Future<Output = T>,
+    doing: &str,
+    wait: &Wait<'_>,
+) -> Result<T, Tripped> {
+    let mut done = std::pin::pin!(done);
+    let (start, offset) = (Instant::now(), breaker.now());
+    let interval = breaker.interval().max(Duration::from_millis(1));
+    let limit = interval.max(LOOK);
+    let mut said: Option<(String, Instant)> = None;
+    loop {
+        let look = tokio::time::timeout(limit, check.look());
+        let seen = tokio::select! {
+            biased;
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            done = &mut done => return Ok(done),
+            seen = look => seen.unwrap_or_else(|_| unanswered(limit)),
+        };
+        if let Some(trip) = breaker.observe(offset + start.elapsed(), &seen) {
+            return Err(Tripped::Breaker { reason: trip.reason, sample: breaker.verdict().1 });
+        }
+        let health = crate::error::printable(&health(&seen));
+        if said.as_ref().is_none_or(|(last, at)| *last != health || at.elapsed() >= SILENCE) {
+            (wait.on)(format!("{doing}, for {} s by now: {health}", start.elapsed().as_secs()));
+            said = Some((health, Instant::now()));
+        }
+        tokio::select! {
+            biased;
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            done = &mut done => return Ok(done),
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
 fn unanswered(limit: Duration) -> Observation {
     Observation {
         detail: Some(format!("no answer within {} s", limit.as_secs_f32())),
@@ -133,16 +175,21 @@ fn conclude(
 
 fn sign(breaker: &Breaker, left: Duration, seen: &Observation) -> String {
     let (_, sample) = breaker.verdict();
+    crate::error::printable(&format!(
+        "watching, {} s left: {}, {} of {} looks bad",
+        left.as_secs_f32().ceil(),
+        health(seen),
+        sample.bad,
+        sample.size
+    ))
+}
+
+fn health(seen: &Observation) -> String {
     let health = match seen.health {
         Some(true) => "healthy",
         Some(false) => "not healthy",
         None => "health unknown",
     };
     let detail = seen.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
-    crate::error::printable(&format!(
-        "watching, {} s left: {health}{detail}, {} of {} looks bad",
-        left.as_secs_f32().ceil(),
-        sample.bad,
-        sample.size
-    ))
+    format!("{health}{detail}")
 }

@@ -6,4 +6,4 @@ mod run;
 
 pub use gate::{Approval, Decision, Proof, Started, approvals, promotions_started, proofs};
 pub use history::{Deployed, Released, current, deployments, release, releases};
-pub use run::{RunView, last, run, unfinished};
+pub use run::{Abort, Paused, RunView, aborted, last, paused, run, unfinished};

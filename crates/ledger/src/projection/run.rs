@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use liftlock_model::{
-    Actor, Entry, EnvName, Event, Left, Outcome, Record, ReleaseId, RunId, RunKind,
+    Actor, Entry, EnvName, Event, Left, Outcome, Record, ReleaseId, RunId, RunKind, StepName,
 };
 
 /// A run as its entries tell it.
@@ -80,4 +80,56 @@ pub fn unfinished(entries: &[Entry], environment: &EnvName) -> Option<RunId> {
     let id = last(entries, environment)?;
     let ended = run(entries, &id)?.finished.is_some();
     (!ended).then_some(id)
+}
+
+/// A rollout that waits for somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// At which step.
+    pub step: StepName,
+    /// The share of traffic that the new version has, in percent.
+    pub share: u8,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when at most; then it turns back.
+    pub until: Option<Timestamp>,
+}
+
+/// What a run waits for, if it waits for somebody: a pause that nobody has ended, and after which the run did nothing else.
+pub fn paused(entries: &[Entry], id: &RunId) -> Option<Paused> {
+    let own = entries.iter().filter(|entry| entry.run.as_ref() == Some(id));
+    own.fold(None, |open, entry| match &entry.event {
+        // A run that was resumed pauses again where it was: it is still the same pause.
+        Event::RolloutPaused { step, share, at_most } => Some(Paused {
+            step: step.clone(),
+            share: *share,
+            since: entry.at,
+            until: at_most.and_then(|seconds| {
+                let length = jiff::SignedDuration::from_secs(i64::try_from(seconds).ok()?);
+                entry.at.checked_add(length).ok()
+            }),
+        }),
+        Event::RolloutResumed { .. } | Event::RunAborted { .. } | Event::Journal { .. } => None,
+        _ => open,
+    })
+}
+
+/// Somebody said that a run turns back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abort {
+    /// Who.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+}
+
+/// Who said first that a run turns back, if anybody did.
+pub fn aborted(entries: &[Entry], id: &RunId) -> Option<Abort> {
+    let mut own = entries.iter().filter(|entry| entry.run.as_ref() == Some(id));
+    own.find_map(|entry| match &entry.event {
+        Event::RunAborted { reason } => {
+            Some(Abort { actor: entry.actor.clone(), reason: reason.clone() })
+        }
+        _ => None,
+    })
 }

@@ -93,6 +93,7 @@ impl Writer<'_> {
             schema_before: Some(3),
             schema_after: Some(4),
             left: left.clone(),
+            skipped_canary: None,
         };
         let recorded = Event::DeploymentRecorded { deployment: deployment.clone() };
         self.write(recorded).await;

@@ -63,9 +63,11 @@ fn deployments(entries: &[Entry], ask: &History, console: &Console) {
                 }
                 _ => String::new(),
             };
+            let skipped = one.skipped_canary.as_ref();
+            let skipped = skipped.map(|why| format!("  without canary: {why}")).unwrap_or_default();
             let run = deployed.run.as_ref().map(ToString::to_string).unwrap_or_default();
             format!(
-                "{}  {:<8} {:<9} {:<11} {:<14} {}  by {}  {}{schema}{back}  {run}",
+                "{}  {:<8} {:<9} {:<11} {:<14} {}  by {}  {}{schema}{back}{skipped}  {run}",
                 one.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
                 one.environment,
                 one.kind,
@@ -108,9 +110,13 @@ fn inside(database: Option<&str>) -> String {
 fn line(event: &Event) -> String {
     match event {
         Event::ReleaseCreated { release } => format!("made {}", release.id),
-        Event::RunStarted { kind, reason, .. } => {
+        Event::RunStarted { kind, reason, options, .. } => {
+            let with = match options.as_slice() {
+                [] => String::new(),
+                options => format!(" with {}", options.join(", ")),
+            };
             format!(
-                "{kind} started{}",
+                "{kind} started{with}{}",
                 reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
             )
         }
@@ -151,6 +157,15 @@ fn line(event: &Event) -> String {
             let before = before.as_ref().map(|before| format!("; before, it was {before}"));
             format!("brought {id} back as {place}{}", before.unwrap_or_default())
         }
+        Event::RolloutPaused { step, share, at_most } => {
+            let most = at_most.map(|seconds| format!(", for {seconds} s at most"));
+            format!("{step}: waits with {share} % of the traffic{}", most.unwrap_or_default())
+        }
+        Event::RolloutResumed { step, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{step}: told to go on{reason}")
+        }
+        Event::RunAborted { reason } => format!("told to turn back: {reason}"),
         Event::DeploymentRecorded { deployment } => format!("recorded as {}", deployment.status),
         Event::IncidentOpened { summary } => format!("incident: {summary}"),
         Event::Notified { channel, error: None } => format!("told {channel}"),

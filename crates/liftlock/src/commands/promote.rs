@@ -16,6 +16,11 @@ use crate::local;
 
 /// `promote`.
 pub(crate) async fn promote(top: &Top, ask: &Promote, console: &Console) -> Result<Exit, Failure> {
+    if ask.skip_canary && ask.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
+        return Err(Failure::usage(
+            "--skip-canary needs a reason, which is recorded\n  next: say why with --reason TEXT",
+        ));
+    }
     let environment = top.environment(&ask.env)?;
     let is_local = environment.config.infrastructure.engine == Engine::Stage;
     let site = match ask.dry_run {
@@ -39,6 +44,7 @@ pub(crate) async fn promote(top: &Top, ask: &Promote, console: &Console) -> Resu
     };
     let mut wanted = Ask::promotion(release);
     wanted.reason.clone_from(&ask.reason);
+    wanted.skip_canary = ask.skip_canary;
     if ask.dry_run {
         return dry_run(&site, &wanted, console).await;
     }
@@ -62,6 +68,7 @@ pub(crate) async fn rollback(
         reason: ask.reason.clone(),
         keep_schema: ask.keep_schema,
         accept_data_loss: ask.accept_data_loss,
+        skip_canary: false,
     };
     if ask.dry_run {
         return dry_run(&site, &wanted, console).await;
@@ -132,6 +139,7 @@ pub(crate) async fn show(
         let value = serde_json::json!({
             "environment": environment, "release": id, "release_version": version, "run": conclusion.run,
             "outcome": conclusion.outcome, "left": conclusion.left, "exit": conclusion.exit().code(),
+            "skipped_canary": conclusion.deployment.as_ref().and_then(|one| one.skipped_canary.as_ref()),
             "failure": conclusion.failure.as_ref().map(|f| serde_json::json!({ "step": f.step, "error": f.error })),
             "url": url,
         });
@@ -177,6 +185,8 @@ pub(crate) async fn show(
         let error = failure.error.replace('\n', "\n            ");
         lines.push(format!("  why       {}: {error}", failure.step));
     }
+    let skipped = conclusion.deployment.as_ref().and_then(|one| one.skipped_canary.as_ref());
+    lines.extend(skipped.map(|why| format!("  canary    skipped: {why}")));
     lines.extend(left(conclusion, console));
     if began.elapsed() > budget.duration() {
         lines.push(format!("  budget    exceeded: budgets.{what} of {environment} is {budget}"));

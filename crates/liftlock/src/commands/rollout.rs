@@ -1,19 +1,29 @@
-//! `rollout status`.
+//! `rollout`.
 
 use liftlock_environment::config::Engine;
-use liftlock_model::Exit;
+use liftlock_model::{EnvName, Exit};
 use liftlock_rollout::Colour;
 
 use crate::cli::Rollout;
-use crate::commands::Top;
+use crate::commands::{Top, steer};
 use crate::connect;
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// Prints what runs on which colour, and where traffic goes.
+/// Runs a `rollout` command.
 pub(crate) async fn run(top: &Top, command: Rollout, console: &Console) -> Result<Exit, Failure> {
-    let Rollout::Status { env } = command;
-    let environment = top.environment(&env)?;
+    match command {
+        Rollout::Status { env } => status(top, &env, console).await,
+        Rollout::Resume { env, reason } => {
+            steer::resume(top, &env, reason.as_deref(), console).await
+        }
+        Rollout::Abort { env, reason } => steer::abort(top, &env, &reason, console).await,
+    }
+}
+
+/// Prints what runs on which colour, and where traffic goes.
+async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Failure> {
+    let environment = top.environment(env)?;
     if environment.config.infrastructure.engine == Engine::Stage {
         // Looking starts nothing.
         let directory = connect::stage_directory(top, &environment);

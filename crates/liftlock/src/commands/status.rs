@@ -41,6 +41,7 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
         .map_err(|error| Failure::of(Exit::Usage, &error))?
         .filter(|lease| lease.expires > jiff::Timestamp::now());
     let unfinished = projection::unfinished(&entries, name);
+    let paused = unfinished.as_ref().and_then(|run| projection::paused(&entries, run));
     let last = projection::deployments(&entries, Some(name)).pop();
     let value = serde_json::json!({
         "environment": name,
@@ -49,6 +50,8 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
         "holder": holder.as_ref().map(|lease| serde_json::json!({
             "run": lease.run, "actor": lease.actor, "since": lease.since, "expires": lease.expires })),
         "unfinished": unfinished,
+        "paused": paused.as_ref().map(|paused| serde_json::json!({
+            "step": paused.step, "share": paused.share, "since": paused.since, "until": paused.until })),
     });
     console.result("status", &value, || {
         let mut lines = vec![match &current {
@@ -61,6 +64,9 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
             ),
             None => format!("{name:<12} nothing has been deployed yet"),
         }];
+        if let Some(why) = current.as_ref().and_then(|one| one.skipped_canary.as_ref()) {
+            lines.push(format!("{:<12} without canary: {why}", ""));
+        }
         if let Some(last) = last
             .filter(|last| last.deployment.status != liftlock_model::DeploymentStatus::Succeeded)
         {
@@ -87,6 +93,19 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
                 console.program()
             )),
             _ => {}
+        }
+        if let Some(paused) = &paused {
+            let until = paused.until.map(|until| format!(", turns back at {until}"));
+            lines.push(format!(
+                "{:<12} paused with {} % of the traffic since {}{}\n{:<12} next: {program} rollout resume --env {name}, or {program} \
+                 rollout abort --env {name} --reason TEXT",
+                "",
+                paused.share,
+                paused.since,
+                until.unwrap_or_default(),
+                "",
+                program = console.program(),
+            ));
         }
         lines.join("\n")
     });

@@ -26,6 +26,18 @@ pub(super) struct List {
     pending: bool,
 }
 
+/// What a rollout waits for, and what ends the waiting.
+fn paused(share: u8, at_most: Option<u64>, environment: &str) -> String {
+    let most = match at_most {
+        Some(limit) => format!(", for {} at most", seconds(Duration::from_secs(limit))),
+        None => String::new(),
+    };
+    format!(
+        "waits with {share} % of the traffic on the new version{most}\nnext: liftlock rollout resume --env {environment}\n  \
+         or: liftlock rollout abort --env {environment} --reason TEXT"
+    )
+}
+
 impl List {
     pub(super) fn new(live: bool, invoked_as: &str) -> Self {
         let invoked_as = invoked_as.to_owned();
@@ -93,6 +105,11 @@ impl List {
                     Verdict::Inconclusive => ("…", BACK),
                 };
                 self.line(style, mark, &format!("gate/{gate}"), reason, None);
+            }
+            Event::RolloutPaused { step, share, at_most } => {
+                let environment = entry.environment.as_ref().map(ToString::to_string);
+                let text = paused(*share, *at_most, &environment.unwrap_or_default());
+                self.line(BACK, "‖", step.as_str(), &text, None);
             }
             Event::Journal { record } => self.record(record, entry.at),
             Event::IncidentOpened { summary } => self.line(BACK, "!", "incident", summary, None),

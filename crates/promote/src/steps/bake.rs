@@ -49,7 +49,7 @@ impl Look for Bake<'_> {
     }
 
     async fn look(&self, cx: &Context<'_>) -> Result<String, StepError> {
-        if self.share < 100 && self.nothing_serves(cx)? {
+        if self.share < 100 && nothing_serves(&self.chosen, cx)? {
             return Ok("skipped: no user is on it yet".into());
         }
         let rollouts: Vec<_> = self
@@ -60,11 +60,7 @@ impl Look for Bake<'_> {
             .into_iter()
             .map(|(_, s)| &s.rollout)
             .collect();
-        // The services of one release are watched as one application.
-        let limits =
-            strictest(rollouts.iter().map(|rollout| &rollout.breaker)).ok_or_else(|| {
-                StepError::new(StepErrorKind::Configuration, "the environment has no service")
-            })?;
+        let limits = limits(&self.frame)?;
         let check = LiveCheck::new(self.frame.site, self.frame.urls().await?, self.share).await?;
         let chosen = self.chosen.iter().filter(|_| self.share < 100);
         let times = (self.period, limits.interval.duration());
@@ -158,19 +154,30 @@ impl<'a> Bake<'a> {
         }
         Ok(notes.join("; "))
     }
-
-    /// A first rollout gives no share below all: there is nothing to watch until then.
-    fn nothing_serves(&self, cx: &Context<'_>) -> Result<bool, StepError> {
-        for chosen in self.chosen.values() {
-            if cx.output(chosen)?.replaces.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
 }
 
-fn observed(bake: &str, watched: &Result<Watched, Tripped>) -> Event {
+/// A first rollout gives no share below all: there is nothing to watch until then.
+pub(super) fn nothing_serves(
+    services: &BTreeMap<ServiceName, Handle<Chosen>>,
+    cx: &Context<'_>,
+) -> Result<bool, StepError> {
+    for chosen in services.values() {
+        if cx.output(chosen)?.replaces.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// When to turn back: the services of one release are watched as one application.
+pub(super) fn limits(frame: &Frame<'_>) -> Result<config::Breaker, StepError> {
+    let services = frame.site.environment.services_in_order();
+    strictest(services.iter().map(|(_, service)| &service.rollout.breaker)).ok_or_else(|| {
+        StepError::new(StepErrorKind::Configuration, "the environment has no service")
+    })
+}
+
+pub(super) fn observed(bake: &str, watched: &Result<Watched, Tripped>) -> Event {
     let (verdict, sample, detail) = match watched {
         Ok(watched) => {
             (Verdict::Pass, watched.sample.clone(), "the breaker did not trip".to_owned())
@@ -199,7 +206,7 @@ fn strictest<'b>(
     })
 }
 
-fn period(duration: Duration) -> String {
+pub(super) fn period(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds, duration.subsec_millis()) {
         (0, ms) => format!("{ms} ms"),

@@ -1,0 +1,77 @@
+//! In which way traffic moves is data.
+
+use serde_json::{Value, json};
+
+use crate::load::Load;
+use crate::project::{Pace, Project};
+
+/// The shares that the backend was given by the newest run, in order.
+async fn shares(project: &Project) -> Vec<u64> {
+    let runs = project.json(&["history", "--env", "local", "--limit", "1"]).await;
+    let entries = project.json(&["history", "--run", runs[0]["run"].as_str().unwrap()]).await;
+    let record = |entry: &Value| entry["event"]["data"]["record"].clone();
+    let done = entries.iter().map(record).filter(|record| record["record"] == "done");
+    let steps: Vec<_> = done.map(|record| record["step"].as_str().unwrap().to_owned()).collect();
+    let share = |step: &String| step.strip_prefix("rollout/backend/shift-")?.parse().ok();
+    steps.iter().filter_map(share).collect()
+}
+
+/// Shows D-DEP-1, as data: by equal steps, all at once, and by steps of one's own with a bake of their own; no request is lost in any.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_strategy_moves_traffic_in_its_own_way() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let load = Load::start(&project.url().await);
+    for (version, lines, expected) in [
+        ("1.2.1", "strategy = \"linear\"\nincrement = 40", vec![40, 80, 100]),
+        ("1.2.2", "strategy = \"all-at-once\"", vec![100]),
+        ("1.2.3", "steps = [{ share = 3, bake = \"100ms\" }, 100]", vec![3, 100]),
+    ] {
+        project.add_version(version, 3);
+        project.set_steps(Pace::FAST, lines);
+        project.run(&["promote", "--env", "local", "--release", version]).await.exits(0);
+        assert_eq!(shares(&project).await, expected, "{lines}");
+        project.serves(version).await;
+    }
+    let seen = load.stop().await;
+    assert!(seen.failures.is_empty(), "{:#?}", seen.failures);
+}
+
+/// Shows D-DEP-2: `--skip-canary` wants a reason, moves all traffic at once, and that it did and why is told wherever the release is told of;
+/// an environment may forbid it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_canary_is_skipped_with_a_reason_and_on_record() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    project.add_version("1.2.1", 3);
+    let skip = ["promote", "--env", "local", "--release", "1.2.1", "--skip-canary"];
+    project.run(&skip).await.exits(2).says("--reason");
+    let blank = [&skip[..], &["--reason", " "]].concat();
+    project.run(&blank).await.exits(2).says("--skip-canary needs a reason");
+    let why = [&skip[..], &["--reason", "hotfix of #4711"]].concat();
+
+    let file = project.path("environments/local.toml");
+    let allowed = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{allowed}\n[gates]\nforbid_skip_canary = true\n")).unwrap();
+    let before = project.world().await;
+    let refused = project.run(&why).await.exits(4);
+    refused.says("local forbids it (gates.forbid_skip_canary)").says("without --skip-canary");
+    assert_eq!(project.world().await, before);
+    std::fs::write(&file, allowed).unwrap();
+
+    let ran = project.run(&why).await.exits(0);
+    ran.says("canary    skipped: hotfix of #4711").says("all traffic moves at once");
+    assert_eq!(shares(&project).await, [100]);
+    project.serves("1.2.1").await;
+    assert_eq!(project.last_deployment().await["skipped_canary"], json!("hotfix of #4711"));
+    let history = project.run(&["history", "--env", "local"]).await.exits(0);
+    history.says("without canary: hotfix of #4711");
+    let status = project.run(&["status", "--env", "local"]).await.exits(0);
+    status.says("without canary: hotfix of #4711");
+    let runs = project.json(&["history", "--env", "local", "--limit", "1"]).await;
+    let told = project.run(&["history", "--run", runs[0]["run"].as_str().unwrap()]).await.exits(0);
+    told.says("promotion started with skip-canary: hotfix of #4711");
+
+    // The next release goes by steps again.
+    project.add_version("1.2.2", 3);
+    project.run(&["promote", "--env", "local", "--release", "1.2.2"]).await.exits(0);
+    assert_eq!(shares(&project).await, [10, 50, 100]);
+}
