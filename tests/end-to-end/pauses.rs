@@ -138,3 +138,51 @@ async fn what_is_said_while_nobody_is_at_work_is_not_lost() {
     project.serves("1.2.1").await;
     project.is_settled().await;
 }
+
+/// Shows C-OBS-1: anybody sees from elsewhere what somebody else's run is at, each change once, until it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_watched_from_elsewhere() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let idle = project.run(&["rollout", "watch", "--env", "local"]).await.exits(0);
+    idle.says("ended: succeeded").says("promotion of 1.1.0");
+    project.set_steps(Pace::FAST, PAUSED);
+    let promotion = paused(&project).await;
+    let once = project.run(&["rollout", "watch", "--env", "local", "--once"]).await.exits(0);
+    once.says("at work at rollout/wave-1/pause")
+        .says("paused with 10 % of the traffic since")
+        .says("├─ backend: ")
+        .says("10 %  shop-local-backend:")
+        .says("2 targets healthy")
+        .says("✓ rollout/wave-1/bake: pass");
+    let watch = ["rollout", "watch", "--env", "local", "--output", "json"];
+    let watch = project.start(&watch, &[]);
+    project.run(&["rollout", "resume", "--env", "local"]).await.exits(0);
+    promotion.end().await.exits(0);
+    let seen = watch.end().await.exits(0).json();
+    let (first, last) = (&seen[0], seen.last().unwrap());
+    assert_eq!(last["type"], "rollout");
+    assert_eq!(last["run"]["outcome"], "succeeded", "{seen:#?}");
+    assert_eq!(last["run"]["release_version"], "1.2.1");
+    assert_ne!(first["services"], last["services"]);
+    let twice = seen.windows(2).any(|pair| pair[0] == pair[1]);
+    assert!(!twice, "each change is told once: {seen:#?}");
+}
+
+/// Shows C-SMOKE-1 as far as it is about what is told: tasks that die at their start are seen with why they stopped, in the tree and in the
+/// run's own error.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_tasks_died_is_told() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let promotion = project.start(&["promote", "--env", "local", "--release", "1.2.0-crash"], &[]);
+    let watch = ["rollout", "watch", "--env", "local", "--once"];
+    let mut shown = String::new();
+    until("a task has died", async || {
+        shown = project.run(&watch).await.stdout;
+        shown.contains("✗ stopped: ")
+    })
+    .await;
+    assert!(shown.contains("exited with"), "{shown}");
+    promotion.end().await.exits(1).says("exited with");
+    let after = project.run(&watch).await.exits(0);
+    after.says("ended: rolled back").says("✗ rollout/backend/raise: ");
+}

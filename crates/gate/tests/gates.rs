@@ -400,6 +400,7 @@ fn every_gate_answers() {
         rate: Some(Rate { at_most: 2, within: Period::from_secs(3600) }),
         approvals: people(1, &["ops"]).approvals,
         proof_max_age: None,
+        forbid_skip_canary: false,
     };
     let world = World::at("2026-03-09T13:00:00Z");
     let answers = world.ask(&gates);

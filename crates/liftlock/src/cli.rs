@@ -381,6 +381,15 @@ pub(crate) enum Rollout {
         #[arg(long, value_name = "ENVIRONMENT")]
         env: EnvName,
     },
+    /// What is going on: the run, its services, tasks, weights, verdicts and last errors, until it ends. From any machine.
+    Watch {
+        /// The environment.
+        #[arg(long, value_name = "ENVIRONMENT")]
+        env: EnvName,
+        /// Show it once.
+        #[arg(long)]
+        once: bool,
+    },
     /// Let a rollout that has paused go on. From any machine that reaches the ledger.
     Resume {
         /// The environment.

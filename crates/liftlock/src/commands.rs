@@ -14,6 +14,7 @@ mod rollout;
 mod stage;
 mod status;
 mod steer;
+mod watch;
 
 use std::path::PathBuf;
 

@@ -3,6 +3,7 @@
 
 mod json;
 mod list;
+pub(crate) mod tree;
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex};
@@ -104,6 +105,19 @@ impl Console {
         match self.mode {
             Mode::Json => json::line(kind, value),
             _ => self.say(&text()),
+        }
+    }
+
+    /// A picture that takes the place of the one before it on a terminal; elsewhere one after the other.
+    pub(crate) fn picture<T: Serialize>(
+        &self,
+        kind: &str,
+        value: &T,
+        lines: impl FnOnce() -> Vec<String>,
+    ) {
+        match self.mode {
+            Mode::Json => json::line(kind, value),
+            _ => self.with_list(|list| list.picture(&lines())),
         }
     }
 

@@ -18,6 +18,7 @@ mod infrastructure;
 mod long;
 mod migrations;
 mod phases;
+mod picture;
 mod plan;
 mod preflight;
 mod preview;
@@ -40,6 +41,9 @@ pub use hold::{Hold, Place, is_at_work};
 pub use infrastructure::{Infrastructure, InfrastructurePlan, Signs};
 pub use long::{Alarm, watched};
 pub use migrations::{migration_settings, proven};
+pub use picture::{
+    PausePicture, Picture, RunPicture, ServicePicture, VerdictPicture, look, picture_run,
+};
 pub use preview::{Preview, Tried, preview};
 pub use release::{ReleaseDraft, ReleaseError, check_images, create};
 pub use report::{Notice, Report};

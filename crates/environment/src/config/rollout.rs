@@ -224,8 +224,6 @@ impl Default for Breaker {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     fn shares(rollout: &Rollout) -> Vec<u8> {

@@ -2,10 +2,11 @@
 
 use liftlock_environment::config::Engine;
 use liftlock_model::{EnvName, Exit};
+use liftlock_promote::Site;
 use liftlock_rollout::Colour;
 
 use crate::cli::Rollout;
-use crate::commands::{Top, steer};
+use crate::commands::{Top, steer, watch};
 use crate::connect;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -14,6 +15,7 @@ use crate::failure::Failure;
 pub(crate) async fn run(top: &Top, command: Rollout, console: &Console) -> Result<Exit, Failure> {
     match command {
         Rollout::Status { env } => status(top, &env, console).await,
+        Rollout::Watch { env, once } => watch::watch(top, &env, once, console).await,
         Rollout::Resume { env, reason } => {
             steer::resume(top, &env, reason.as_deref(), console).await
         }
@@ -21,11 +23,14 @@ pub(crate) async fn run(top: &Top, command: Rollout, console: &Console) -> Resul
     }
 }
 
-/// Prints what runs on which colour, and where traffic goes.
-async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Failure> {
+/// The environment with its real parts; a local one that does not run is not started by looking at it.
+pub(crate) async fn running_site(
+    top: &Top,
+    env: &EnvName,
+    console: &Console,
+) -> Result<Site, Failure> {
     let environment = top.environment(env)?;
     if environment.config.infrastructure.engine == Engine::Stage {
-        // Looking starts nothing.
         let directory = connect::stage_directory(top, &environment);
         let status = liftlock_stage::status(&directory)
             .await
@@ -36,7 +41,12 @@ async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Fai
             )));
         }
     }
-    let site = connect::site(top, environment, console).await?;
+    connect::site(top, environment, console).await
+}
+
+/// Prints what runs on which colour, and where traffic goes.
+async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Failure> {
+    let site = running_site(top, env, console).await?;
     for (service, target) in &site.targets {
         let live = target
             .live()

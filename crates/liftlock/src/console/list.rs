@@ -24,6 +24,8 @@ pub(super) struct List {
     spoke: Instant,
     /// Whether a line is on the terminal that the next output overwrites.
     pending: bool,
+    /// How many lines of a picture stand on the terminal, which the next one takes the place of.
+    drawn: usize,
 }
 
 /// What a rollout waits for, and what ends the waiting.
@@ -41,7 +43,14 @@ fn paused(share: u8, at_most: Option<u64>, environment: &str) -> String {
 impl List {
     pub(super) fn new(live: bool, invoked_as: &str) -> Self {
         let invoked_as = invoked_as.to_owned();
-        Self { live, invoked_as, begun: BTreeMap::new(), spoke: Instant::now(), pending: false }
+        Self {
+            live,
+            invoked_as,
+            begun: BTreeMap::new(),
+            spoke: Instant::now(),
+            pending: false,
+            drawn: 0,
+        }
     }
 
     pub(super) fn take(&mut self, notice: &Notice) {
@@ -77,6 +86,28 @@ impl List {
         } else if self.spoke.elapsed() >= SILENCE {
             self.print(&format!("  … {text}"));
         }
+    }
+
+    pub(super) fn picture(&mut self, lines: &[String]) {
+        if !self.live {
+            return self.print(&lines.join("\n"));
+        }
+        let (width, height) = (terminal_width(), terminal_height());
+        let mut shown: Vec<String> =
+            lines.iter().take(height - 1).map(|line| line.chars().take(width).collect()).collect();
+        if lines.len() > shown.len() {
+            // More than the terminal holds could not be taken back.
+            let more = lines.len() - shown.len() + 1;
+            shown.pop();
+            shown.push(format!("… {more} more lines"));
+        }
+        let mut out = anstream::stdout().lock();
+        let up = match self.drawn {
+            0 => String::new(),
+            lines => format!("\r\u{1b}[{lines}A\u{1b}[J"),
+        };
+        writeln!(out, "{up}{}", shown.join("\n")).and_then(|()| out.flush()).ok();
+        self.drawn = shown.len();
     }
 
     fn entry(&mut self, entry: &Entry) {
@@ -215,6 +246,11 @@ pub(crate) fn seconds(duration: Duration) -> String {
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
         s => format!("{} min {} s", s / 60, s % 60),
     }
+}
+
+fn terminal_height() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or(40, |size| usize::from(size.ws_row).max(4))
 }
 
 fn terminal_width() -> usize {
