@@ -9,7 +9,7 @@ use crate::load::Load;
 use crate::project::{Pace, Project, get};
 
 /// The steps of a promotion in the order in which people see them.
-const STEPS: [&str; 26] = [
+const STEPS: [&str; 28] = [
     "infrastructure/plan",
     "infrastructure/apply",
     "database/snapshot",
@@ -21,6 +21,7 @@ const STEPS: [&str; 26] = [
     "rollout/frontend/test-listener",
     "rollout/frontend/raise",
     "rollout/smoke-before-traffic",
+    "rollout/arm-switch",
     "rollout/backend/shift-10",
     "rollout/frontend/shift-10",
     "rollout/wave-1/smoke",
@@ -34,6 +35,7 @@ const STEPS: [&str; 26] = [
     "rollout/wave-3/smoke",
     "rollout/wave-3/bake",
     "rollout/verify",
+    "rollout/disarm-switch",
     "rollout/backend/lower",
     "rollout/frontend/lower",
 ];

@@ -17,5 +17,6 @@ mod project;
 mod rehearsal;
 mod stranger;
 mod strategies;
+mod switch;
 mod twice;
 mod way_back;

@@ -250,11 +250,38 @@ impl Project {
         self.is_free().await;
     }
 
+    /// The schedules of the dead-man's switch that are there, each with the time at which it fires.
+    pub(crate) async fn schedules(&self) -> Vec<String> {
+        let stage = self.path(".liftlock/local/stage");
+        let status = liftlock_stage::status(&stage).await.unwrap().unwrap();
+        let told = |one: liftlock_stage::ScheduleStatus| format!("{} {}", one.name, one.expression);
+        status.schedules.into_iter().map(told).collect()
+    }
+
+    /// The weight of each service's colours, blue first, as the stage itself says: also while something holds the ledger.
+    pub(crate) async fn weights(&self) -> Vec<(String, Vec<u32>)> {
+        let stage = self.path(".liftlock/local/stage");
+        let status = liftlock_stage::status(&stage).await.unwrap().unwrap();
+        let told = |one: liftlock_stage::ServiceStatus| {
+            (one.name, one.colours.iter().map(|colour| colour.weight).collect())
+        };
+        status.services.into_iter().map(told).collect()
+    }
+
+    /// Says how long the dead-man's switch waits.
+    pub(crate) fn switch_after(&self, after: &str) {
+        let file = self.path("environments/local.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, text.replace("after = \"20s\"", &format!("after = \"{after}\"")))
+            .unwrap();
+    }
+
     /// Asserts that nobody holds the environment, and that no run is unfinished.
     pub(crate) async fn is_free(&self) {
         let status = self.json(&["status", "--env", "local"]).await;
         assert_eq!(status[0]["holder"], Value::Null, "a lease is left: {status:?}");
         assert_eq!(status[0]["unfinished"], Value::Null, "a run is unfinished: {status:?}");
+        assert_eq!(self.schedules().await, Vec::<String>::new(), "a dead-man's switch is left");
     }
 }
 
@@ -421,7 +448,7 @@ fn local(pace: Pace) -> String {
     let Pace { step_bake, bake } = pace;
     let mut text = "[aws]\naccount = \"000000000000\"\n\n[infrastructure]\nengine = \"stage\"\n\n\
                     [database]\nurl = { from = \"stage\" }\n\n\
-                    [database.snapshot]\ntimeout = \"1m\"\nkeep_days = 1\n"
+                    [switch]\nafter = \"20s\"\n\n[database.snapshot]\ntimeout = \"1m\"\nkeep_days = 1\n"
         .to_owned();
     for service in ["backend", "frontend"] {
         write!(

@@ -52,6 +52,10 @@ actions! {
     DescribeSnapshots = "rds:DescribeDBSnapshots",
     RestoreFromSnapshot = "rds:RestoreDBInstanceFromDBSnapshot",
     RestoreToTime = "rds:RestoreDBInstanceToPointInTime",
+    CreateSchedule = "scheduler:CreateSchedule",
+    DeleteSchedule = "scheduler:DeleteSchedule",
+    GetSchedule = "scheduler:GetSchedule",
+    UpdateSchedule = "scheduler:UpdateSchedule",
     GetParameter = "ssm:GetParameter",
     GetParametersByPath = "ssm:GetParametersByPath",
 }

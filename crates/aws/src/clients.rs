@@ -53,7 +53,9 @@ pub struct Clients {
     pub(crate) ecs: aws_sdk_ecs::Client,
     pub(crate) balancing: aws_sdk_elasticloadbalancingv2::Client,
     pub(crate) rds: aws_sdk_rds::Client,
+    pub(crate) scheduler: aws_sdk_scheduler::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
+    region: String,
     place: String,
 }
 
@@ -100,7 +102,9 @@ impl Clients {
             ecs: aws_sdk_ecs::Client::new(&config),
             balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             rds: aws_sdk_rds::Client::new(&config),
+            scheduler: aws_sdk_scheduler::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
+            region: aws.region.clone(),
             place,
         })
     }
@@ -126,6 +130,10 @@ impl Clients {
     /// Where requests go, for people: the region, and the endpoint where it is not AWS's own.
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        &self.region
     }
 
     pub(crate) fn call<'a>(&'a self, action: Action, resource: &'a str) -> Call<'a> {

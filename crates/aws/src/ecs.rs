@@ -5,8 +5,10 @@ mod look;
 mod meter;
 mod register;
 mod revision;
+mod schedule;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,16 +21,17 @@ use tokio::sync::OnceCell;
 
 use crate::{Action, AwsError, AwsErrorKind, Clients};
 use balancer::Balancer;
+pub use schedule::EcsSwitch;
 
 /// One service of one environment in ECS. What it consists of is found by name once, when it is first needed:
 /// cluster and load balancer `{prefix}`, services and target groups `{prefix}-{service}-blue` and `-green`, listeners by
 /// their tag `liftlock:listener`, rules by the target groups they forward to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct EcsTarget {
     clients: Clients,
     prefix: String,
     service: ServiceName,
-    balancer: OnceCell<Balancer>,
+    balancer: Arc<OnceCell<Balancer>>,
 }
 
 impl EcsTarget {
@@ -38,7 +41,7 @@ impl EcsTarget {
             clients: clients.clone(),
             prefix: prefix.to_owned(),
             service: service.clone(),
-            balancer: OnceCell::new(),
+            balancer: Arc::default(),
         }
     }
 

@@ -12,7 +12,7 @@ mod snapshots;
 pub use actions::{ACTIONS, Action};
 pub use alarms::{Alarm, Alarms};
 pub use clients::{Clients, ConnectError, Credentials};
-pub use ecs::EcsTarget;
+pub use ecs::{EcsSwitch, EcsTarget};
 pub use error::{AwsError, AwsErrorKind};
 pub use instances::RdsInstances;
 pub use parameters::SsmParameters;

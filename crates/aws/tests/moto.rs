@@ -18,7 +18,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
     TargetGroupTuple, TargetTypeEnum,
 };
 use liftlock_aws::{
-    Alarms, AwsErrorKind, Clients, Credentials, EcsTarget, RdsInstances, RdsSnapshots,
+    Alarms, AwsErrorKind, Clients, Credentials, EcsSwitch, EcsTarget, RdsInstances, RdsSnapshots,
     SsmParameters,
 };
 use liftlock_environment::config;
@@ -27,7 +27,8 @@ use liftlock_migrate::snapshot::{
 };
 use liftlock_model::ImageRef;
 use liftlock_rollout::{
-    Colour, Target, TargetErrorKind, Wait, Weights, lower, raise, seen_serving, shift,
+    Colour, PutOff, Switch, Target, TargetErrorKind, Wait, Weights, lower, raise, seen_serving,
+    shift,
 };
 use liftlock_testkit::moto::{ACCOUNT, Moto, REGION};
 use secrecy::ExposeSecret;
@@ -442,4 +443,50 @@ async fn ringing_alarms_are_read() {
     let told: Vec<_> =
         ringing.iter().map(|alarm| (alarm.name.as_str(), alarm.reason.as_str())).collect();
     assert_eq!(told, [("shop-dev-backend-5xx", "12 over 10")]);
+}
+
+/// The dead-man's switch is a schedule that AWS takes, and what it holds is a call that puts the weights back: made by hand here,
+/// since moto fires nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_switch_is_a_schedule_that_puts_the_weights_back() {
+    let Some(moto) = Moto::start().await else { return };
+    topology(&moto).await;
+    let clients = clients(&moto).await;
+    let target = EcsTarget::new(&clients, PREFIX, &"backend".parse().unwrap());
+    let switch = EcsSwitch::new(&target, ACCOUNT, "shop-dev-switch");
+    let at = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_mins(2)).unwrap();
+    let back = Weights::all(Colour::Blue);
+    assert_eq!(switch.put_off(back, at).await.unwrap(), PutOff::Gone);
+    let armed = switch.arm(back, at).await.unwrap();
+    assert_eq!((armed.name.as_str(), armed.at), ("shop-dev-backend-switch", at));
+    assert!(armed.ahead.unwrap().as_secs().abs() < 60, "{armed:?}");
+    target.set_weights(Weights::giving(Colour::Green, 10).unwrap()).await.unwrap();
+
+    let get = ["scheduler", "get-schedule", "--name", "shop-dev-backend-switch"];
+    let told = moto.aws().call(get).await;
+    assert_eq!(told["ActionAfterCompletion"], "DELETE");
+    assert_eq!(
+        (&told["State"], &told["ScheduleExpressionTimezone"]),
+        (&"ENABLED".into(), &"UTC".into())
+    );
+    assert_eq!(
+        told["Target"]["Arn"],
+        "arn:aws:scheduler:::aws-sdk:elasticloadbalancingv2:modifyRule"
+    );
+    assert_eq!(told["Target"]["RoleArn"], format!("arn:aws:iam::{ACCOUNT}:role/shop-dev-switch"));
+    let later = at.checked_add(jiff::SignedDuration::from_mins(5)).unwrap();
+    assert_eq!(switch.put_off(back, later).await.unwrap(), PutOff::Done);
+    let put_off = moto.aws().call(get).await;
+    assert_ne!(put_off["ScheduleExpression"], told["ScheduleExpression"]);
+    assert_eq!(put_off["Target"], told["Target"], "what it does is as before");
+    assert_eq!(switch.look().await.unwrap().unwrap().at.as_second(), later.as_second() + 1);
+    assert!(switch.arm(back, later).await.is_ok(), "one that is there is armed anew");
+
+    // As EventBridge would.
+    let input = put_off["Target"]["Input"].as_str().unwrap();
+    moto.aws().call(["elbv2", "modify-rule", "--cli-input-json", input]).await;
+    assert_eq!(target.live().await.unwrap().weights, back);
+    assert!(switch.disarm().await.unwrap());
+    assert!(!switch.disarm().await.unwrap());
+    assert_eq!(switch.look().await.unwrap(), None);
 }

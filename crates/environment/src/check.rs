@@ -13,7 +13,7 @@ use crate::load::Environment;
 use crate::problem::Finding;
 use crate::source::Sources;
 use crate::tree::Node;
-use crate::{gates, services};
+use crate::{gates, services, switch};
 use liftlock_model::MigrationId;
 
 /// Everything that is wrong with an environment whose keys and types are right.
@@ -24,6 +24,7 @@ pub(crate) fn check(environment: &Environment, tree: &Node, sources: &mut Source
     probes(&environment.config, &mut checks);
     notifications(&environment.config, &mut checks);
     services::check(environment, &mut checks);
+    switch::check(&environment.config, &mut checks);
     gates::check(&environment.config.gates, &mut checks);
     if let Some(approvals) = &environment.config.rollback.approvals {
         gates::check_approvals("rollback", approvals, &mut checks);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::analysis::{Analysis, LatencyLimit, LowTraffic};
 use crate::period::Period;
+pub use crate::switch::Switch;
 
 mod database;
 mod rollout;
@@ -35,6 +36,9 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "maxLength": 16 }))]
     pub services: BTreeMap<ServiceName, Service>,
+    /// What gives traffic back when a promotion is gone.
+    #[serde(default)]
+    pub switch: Switch,
     /// What must hold before a promotion begins.
     #[serde(default)]
     pub gates: Gates,

@@ -15,6 +15,7 @@ mod schema;
 mod secret;
 mod services;
 mod source;
+mod switch;
 mod tree;
 mod walk;
 

@@ -463,6 +463,12 @@ fn repositories_have_neither_tag_nor_digest() {
 }
 
 #[test]
+fn a_switch_leaves_the_promotion_time() {
+    at(2, "[switch]\nafter = \"30s\"\n", &["would fire too soon", "`1m` or more"]);
+    at(2, "[switch]\nrole = \"no role\"\n", &["`switch.role`"]);
+}
+
+#[test]
 fn names_are_given_once() {
     let smoke = "[[probes.smoke]]\nkind = \"http\"\nname = \"a\"\npath = \"/\"\n";
     at(7, &smoke.repeat(2), &["two `probes.smoke` named `a`"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use liftlock_aws::{Alarms, Clients, Credentials, EcsTarget, RdsSnapshots};
+use liftlock_aws::{Alarms, Clients, Credentials, EcsSwitch, EcsTarget, RdsSnapshots};
 use liftlock_environment::Environment;
 use liftlock_environment::config::Engine;
 use liftlock_ledger::{Ledger, Location};
@@ -13,7 +13,7 @@ use liftlock_probe::Prober;
 use liftlock_promote::{
     AlarmBoard, Infrastructure, KnownAlarms, Ringing, Site, TerraformInfrastructure,
 };
-use liftlock_rollout::{Target, TargetError, TargetErrorKind};
+use liftlock_rollout::{Switch, Switches, Target, TargetError, TargetErrorKind};
 
 use crate::commands::Top;
 use crate::console::Console;
@@ -70,16 +70,19 @@ async fn site_in(
         }
     };
     let prefix = environment.prefix();
-    let targets: BTreeMap<_, Box<dyn Target>> = environment
-        .services_in_order()
-        .into_iter()
-        .map(|(name, _)| {
-            let target: Box<dyn Target> = Box::new(EcsTarget::new(&clients, &prefix, name));
-            (name.clone(), target)
-        })
-        .collect();
+    let switch = &environment.config.switch;
+    let role = switch.role.clone().unwrap_or_else(|| format!("{prefix}-switch"));
+    let mut targets: BTreeMap<_, Box<dyn Target>> = BTreeMap::new();
+    let mut switches: BTreeMap<_, Box<dyn Switch>> = BTreeMap::new();
+    for name in environment.config.services.keys() {
+        let target = EcsTarget::new(&clients, &prefix, name);
+        let switch = EcsSwitch::new(&target, &aws.account, &role);
+        switches.insert(name.clone(), Box::new(switch));
+        targets.insert(name.clone(), Box::new(target));
+    }
     Ok(Site {
         targets,
+        switches: Switches::new(switches, switch.after.duration()),
         snapshots: Box::new(RdsSnapshots::new(&clients)),
         known_alarms: KnownAlarms::default(),
         alarms: Box::new(Board { alarms: Alarms::new(&clients), prefix }),

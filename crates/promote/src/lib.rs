@@ -30,6 +30,7 @@ mod saved;
 mod scribe;
 mod site;
 mod steps;
+mod switch;
 mod terraform;
 
 pub use announce::Audience;
@@ -51,4 +52,5 @@ pub use run::{Ask, Conclusion, history, resume, start};
 pub use saved::{InfrastructureRun, SavedInfrastructure};
 pub use scribe::Scribe;
 pub use site::{AlarmBoard, KnownAlarms, Ringing, Site};
+pub use switch::switch_of;
 pub use terraform::TerraformInfrastructure;

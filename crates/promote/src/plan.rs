@@ -18,6 +18,7 @@ use crate::steps::infrastructure::{ApplyInfrastructure, PlanInfrastructure};
 use crate::steps::look::{Listener, Looking, SeenServing, SmokeTest};
 use crate::steps::pause::WaitForPerson;
 use crate::steps::rollout::{LowerOld, RaiseIdle, Register};
+use crate::steps::switch::{ArmSwitch, DisarmSwitch};
 use crate::steps::traffic::{Chosen, PointTest, Shift};
 
 /// The option of a rollback that keeps the newer schema.
@@ -68,11 +69,14 @@ fn promotion<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         saga.push(rig.step(Migrate(frame)));
     }
     let raised = raise(&mut saga, &rig, frame);
+    saga.push(rig.step(ArmSwitch { frame, chosen: raised.chosen.clone() }));
     let skips = options.iter().any(|option| option == SKIP_CANARY);
     for wave in waves(frame, skips) {
         shift(&mut saga, &rig, frame, &raised, &wave);
     }
-    settle(&mut saga, &rig, frame, raised);
+    seen_serving(&mut saga, &rig, frame, &raised);
+    saga.push(rig.step(DisarmSwitch { frame, leniently: false, chosen: raised.chosen.clone() }));
+    lower(&mut saga, &rig, frame, raised);
     saga
 }
 
@@ -92,6 +96,7 @@ fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         saga.push(rig.step(RollBackSchema { frame, name, to, accept_data_loss }));
     }
     let raised = raise(&mut saga, &rig, frame);
+    saga.push(rig.step(DisarmSwitch { frame, leniently: true, chosen: raised.chosen.clone() }));
     let share = |service: &ServiceName| Share { service: service.clone(), share: 100, after: None };
     let shares = raised.chosen.keys().map(share).collect();
     let wave = Wave { number: 1, shares, bake: Duration::ZERO, pause: None, last: true };
@@ -102,7 +107,8 @@ fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         let name = "rollout/smoke-after-schema".to_owned();
         saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Production })));
     }
-    settle(&mut saga, &rig, frame, raised);
+    seen_serving(&mut saga, &rig, frame, &raised);
+    lower(&mut saga, &rig, frame, raised);
     saga
 }
 
@@ -255,10 +261,12 @@ fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, 
     }
 }
 
-fn settle<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: Raised) {
-    let chosen = raised.chosen;
-    saga.push(rig.step(Looking(SeenServing { frame, chosen: chosen.clone() })));
-    for (service, chosen) in chosen {
+fn seen_serving<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised) {
+    saga.push(rig.step(Looking(SeenServing { frame, chosen: raised.chosen.clone() })));
+}
+
+fn lower<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: Raised) {
+    for (service, chosen) in raised.chosen {
         saga.push(rig.step(LowerOld { frame, service, chosen }));
     }
 }

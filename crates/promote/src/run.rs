@@ -20,7 +20,8 @@ use crate::report::Report;
 use crate::scribe::Scribe;
 use crate::site::Site;
 use crate::steps::Frame;
-use crate::{announce, choose, contract, plan, preflight};
+use crate::steps::switch::ARM;
+use crate::{announce, choose, contract, plan, preflight, switch};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -387,9 +388,14 @@ async fn drive(
     let saga = plan::saga(matter.kind, &matter.options, frame);
     let fingerprint = plan::fingerprint(matter.kind, &matter.options, &frame, &saga);
     let life = |step: &liftlock_model::StepName, text: &str| scribe.life(step, text);
-    let control = Control { cancel, life: &life };
-    let mut end =
-        Box::pin(liftlock_saga::run(&saga, &fingerprint, records, scribe, &control)).await?;
+    // A switch that fired stops the run as a signal would.
+    let stop = cancel.child_token();
+    let control = Control { cancel: &stop, life: &life };
+    let fired = switch::take_up(site, scribe, records, &stop).await;
+    let run = Box::pin(liftlock_saga::run(&saga, &fingerprint, records, scribe, &control));
+    let tell = |text: String| scribe.life(&liftlock_model::StepName::new(ARM), &text);
+    let result = site.switches.beside(run, &stop, &tell).await;
+    let mut end = switch::settle(site, scribe, fired, result).await?;
     abort::name_who_stopped(&site.ledger, scribe.run(), &mut end).await;
     if end.outcome == Outcome::Succeeded && matter.kind == RunKind::Promotion {
         end.left.extend(contract::apply(&frame, cancel).await);

@@ -9,7 +9,7 @@ use liftlock_migrate::snapshot::Snapshots;
 use liftlock_migrate::{DriftPolicy, Settings};
 use liftlock_model::{Actor, RunId, ServiceName};
 use liftlock_probe::Prober;
-use liftlock_rollout::Target;
+use liftlock_rollout::{Switches, Target};
 use liftlock_saga::{StepError, StepErrorKind};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
@@ -31,6 +31,8 @@ pub struct Site {
     pub infrastructure: Box<dyn Infrastructure>,
     /// Each service's traffic and tasks.
     pub targets: BTreeMap<ServiceName, Box<dyn Target>>,
+    /// What gives traffic back when a run is gone.
+    pub switches: Switches,
     /// The database's snapshots.
     pub snapshots: Box<dyn Snapshots>,
     /// Alarms of the environment.

@@ -95,6 +95,30 @@ data "aws_iam_policy_document" "deployer" {
     }
   }
 
+  # The dead-man's switch of each service.
+  statement {
+    sid = "Switch"
+    actions = [
+      "scheduler:CreateSchedule",
+      "scheduler:DeleteSchedule",
+      "scheduler:GetSchedule",
+      "scheduler:UpdateSchedule",
+    ]
+    resources = ["${local.schedules}:schedule/default/${var.prefix}-*-switch"]
+  }
+
+  statement {
+    sid       = "PassSwitchRole"
+    actions   = ["iam:PassRole"]
+    resources = [aws_iam_role.switch.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PassedToService"
+      values   = ["scheduler.amazonaws.com"]
+    }
+  }
+
   statement {
     sid       = "AuditArchive"
     actions   = ["s3:GetObject", "s3:PutObject"]

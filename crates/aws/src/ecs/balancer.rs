@@ -9,6 +9,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
 use liftlock_rollout::{Colour, Urls, Weights};
 use url::Url;
 
+use crate::error::Call;
 use crate::{Action, AwsError, AwsErrorKind, Clients};
 
 /// The tag that tells the listeners apart.
@@ -142,6 +143,32 @@ impl Balancer {
         self.set(clients, "test", &self.test, weights).await
     }
 
+    /// The production rule's ARN, and its actions as they would be with these weights.
+    pub(super) async fn production_with(
+        &self,
+        clients: &Clients,
+        weights: Weights,
+    ) -> Result<(String, Vec<RuleAction>), AwsError> {
+        let resource = format!("the production rule of load balancer {}", self.name);
+        let call = clients.call(Action::DescribeRules, &resource);
+        let actions = self.actions_with(clients, &call, &self.production, weights).await?;
+        Ok((self.production.clone(), actions))
+    }
+
+    async fn actions_with(
+        &self,
+        clients: &Clients,
+        call: &Call<'_>,
+        arn: &str,
+        weights: Weights,
+    ) -> Result<Vec<RuleAction>, AwsError> {
+        let rule = self.rules(clients, &[arn]).await?.into_iter().next();
+        let actions = rule.and_then(|rule| rule.actions).ok_or_else(|| {
+            call.because(AwsErrorKind::NotFound, None, "the rule is gone, or has no actions")
+        })?;
+        Ok(actions.into_iter().map(|action| self.with_weights(action, weights)).collect())
+    }
+
     /// Changes the weights of a rule and nothing else: other actions (authentication) and stickiness stay.
     async fn set(
         &self,
@@ -152,12 +179,7 @@ impl Balancer {
     ) -> Result<(), AwsError> {
         let resource = format!("the {role} rule of load balancer {}", self.name);
         let call = clients.call(Action::ModifyRule, &resource);
-        let rule = self.rules(clients, &[arn]).await?.into_iter().next();
-        let actions = rule.and_then(|rule| rule.actions).ok_or_else(|| {
-            call.because(AwsErrorKind::NotFound, None, "the rule is gone, or has no actions")
-        })?;
-        let actions =
-            actions.into_iter().map(|action| self.with_weights(action, weights)).collect();
+        let actions = self.actions_with(clients, &call, arn, weights).await?;
         let request = clients.balancing.modify_rule().rule_arn(arn).set_actions(Some(actions));
         request.send().await.map(|_| ()).map_err(|error| call.failed(error))
     }

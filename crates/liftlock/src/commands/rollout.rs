@@ -47,12 +47,18 @@ pub(crate) async fn running_site(
 /// Prints what runs on which colour, and where traffic goes.
 async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Failure> {
     let site = running_site(top, env, console).await?;
+    // One that cannot be looked at must not hide where traffic is.
+    let switches = site.switches.look().await.unwrap_or_default();
     for (service, target) in &site.targets {
+        let switch = switches.get(service).and_then(Option::as_ref);
         let live = target
             .live()
             .await
             .map_err(|error| Failure::of(connect::target_exit(&error), &error))?;
-        let value = serde_json::json!({ "environment": env, "service": service, "live": live });
+        let value = serde_json::json!({
+            "environment": env, "service": service, "live": live,
+            "switch": switch.map(|switch| serde_json::json!({ "name": switch.name, "at": switch.at })),
+        });
         console.result("service", &value, || {
             let mut lines =
                 vec![format!("{service}: {}; test listener: {}", live.weights, live.test)];
@@ -67,6 +73,12 @@ async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Fai
                     state.stopped.iter().take(2).map(|why| format!("         stopped: {why}")),
                 );
             }
+            lines.extend(switch.map(|switch| {
+                format!(
+                    "  dead-man's switch {}: gives all traffic back at {:.0}",
+                    switch.name, switch.at
+                )
+            }));
             lines.join("\n")
         });
     }

@@ -1,6 +1,8 @@
 //! `status`.
 
+use jiff::{SignedDuration, Timestamp};
 use liftlock_environment::Environment;
+use liftlock_environment::config::Engine;
 use liftlock_ledger::projection;
 use liftlock_model::{EnvName, Exit, Record};
 
@@ -35,13 +37,16 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
     let current = projection::current(&entries, name);
     // One that ran out is nobody's: its run died, or its machine did.
-    let holder = ledger
-        .holder(name)
-        .await
-        .map_err(|error| Failure::of(Exit::Usage, &error))?
-        .filter(|lease| lease.expires > jiff::Timestamp::now());
+    let lease = ledger.holder(name).await.map_err(|error| Failure::of(Exit::Usage, &error))?;
     let unfinished = projection::unfinished(&entries, name);
     let paused = unfinished.as_ref().and_then(|run| projection::paused(&entries, run));
+    let switch = unfinished.as_ref().and_then(|run| {
+        let records = projection::run(&entries, run)?.records;
+        let last = lease.as_ref().filter(|lease| lease.run == *run).map(|lease| lease.expires);
+        liftlock_promote::switch_of(&records)?;
+        switch_by(&environment, last?)
+    });
+    let holder = lease.filter(|lease| lease.expires > Timestamp::now());
     let last = projection::deployments(&entries, Some(name)).pop();
     let value = serde_json::json!({
         "environment": name,
@@ -52,6 +57,7 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
         "unfinished": unfinished,
         "paused": paused.as_ref().map(|paused| serde_json::json!({
             "step": paused.step, "share": paused.share, "since": paused.since, "until": paused.until })),
+        "switch": switch.map(|by| serde_json::json!({ "by": by })),
     });
     console.result("status", &value, || {
         let mut lines = vec![match &current {
@@ -86,13 +92,20 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
                     "", lease.actor, lease.expires
                 ));
             }
-            (Some(run), None) => lines.push(format!(
-                "{:<12} {run} was interrupted\n{:<12} next: {} promote --env {name} --resume",
-                "",
+            (Some(run), None) => {
+                lines.push(format!("{:<12} {run} was interrupted", ""));
+                lines.push(format!("{:<12} next: {} promote --env {name} --resume", "", console.program()));
+            }
+            _ => {}
+        }
+        if let Some(by) = switch {
+            let when = if by > Timestamp::now() { "gives" } else { "was to give" };
+            lines.push(format!(
+                "{:<12} its dead-man's switch {when} all traffic back to the old version by {by:.0}, unless it goes on: \
+                 {} rollout status --env {name} shows where traffic is",
                 "",
                 console.program()
-            )),
-            _ => {}
+            ));
         }
         if let Some(paused) = &paused {
             let until = paused.until.map(|until| format!(", turns back at {until}"));
@@ -110,4 +123,14 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
         lines.join("\n")
     });
     Ok(())
+}
+
+/// By when the switch of a run has fired whose lease ends then: it was put off last before that, and EventBridge goes by the minute.
+fn switch_by(environment: &Environment, lease: Timestamp) -> Option<Timestamp> {
+    let grain = match environment.config.infrastructure.engine {
+        Engine::Stage => SignedDuration::from_secs(1),
+        Engine::Terraform | Engine::Tofu => SignedDuration::from_mins(1),
+    };
+    let after = SignedDuration::try_from(environment.config.switch.after.duration()).ok()?;
+    lease.checked_add(after).ok()?.checked_add(grain).ok()
 }

@@ -13,6 +13,7 @@ use liftlock_rollout::{
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
+use super::switch::hold;
 use super::{Frame, step_plan};
 use crate::failure;
 
@@ -237,6 +238,11 @@ impl Step for Shift<'_> {
         let on = |text: String| cx.life(&text);
         let wait = self.frame.wait(&self.service, cx, &on)?;
         let wanted = self.wanted(&chosen)?;
+        tokio::select! {
+            biased;
+            () = cx.cancelled().cancelled() => {}
+            held = hold(&self.frame) => held?,
+        }
         self.reconcile(cx, &chosen, &wait).await?;
         let target = self.frame.target(&self.service)?;
         shift(target, wanted, self.frame.service(&self.service)?.tasks, &wait)

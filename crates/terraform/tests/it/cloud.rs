@@ -203,6 +203,15 @@ async fn shows_identity(cloud: &Cloud) {
             "token.actions.githubusercontent.com:sub": "repo:acme/shop:environment:dev",
         }})
     );
+    let switch = cloud.call("iam get-role --role-name shop-dev-switch").await;
+    let trust = &switch["Role"]["AssumeRolePolicyDocument"]["Statement"][0];
+    assert_eq!(trust["Principal"], json!({ "Service": "scheduler.amazonaws.com" }));
+    let policy = "iam get-role-policy --role-name shop-dev-switch --policy-name shop-dev-switch";
+    let may = &cloud.call(policy).await["PolicyDocument"]["Statement"];
+    let may = may.as_array().map_or(may, |all| &all[0]);
+    assert_eq!(strings(&may["Action"]), ["elasticloadbalancing:ModifyRule"]);
+    assert!(strings(&may["Resource"]).iter().all(|r| r.contains(":listener-rule/app/shop-dev/")));
+
     let users = cloud.call("iam list-users").await;
     assert_eq!(users["Users"], json!([]), "nobody has a long-lived key");
 
