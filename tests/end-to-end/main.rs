@@ -6,6 +6,7 @@ mod bad_input;
 mod broken;
 mod chain;
 mod contract;
+mod emergency;
 mod failing;
 mod house;
 mod kill;

@@ -4,6 +4,7 @@ mod balancer;
 mod look;
 mod meter;
 mod register;
+mod remember;
 mod revision;
 mod schedule;
 

@@ -114,6 +114,10 @@ pub(crate) struct Rollback {
     /// Roll migrations back also where that loses data.
     #[arg(long)]
     pub accept_data_loss: bool,
+    /// For when the ledger cannot be reached: go by what the cloud says alone. Without `--to`, says which releases it remembers.
+    /// Traffic goes back; the schema and the infrastructure stay.
+    #[arg(long, conflicts_with_all = ["keep_schema", "accept_data_loss", "dry_run"])]
+    pub emergency: bool,
     /// Say what would be done, and touch nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod doctor;
+mod emergency;
 mod environment;
 mod history;
 mod infra;

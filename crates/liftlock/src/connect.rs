@@ -10,10 +10,11 @@ use liftlock_environment::config::Engine;
 use liftlock_ledger::{Ledger, Location};
 use liftlock_model::Exit;
 use liftlock_probe::Prober;
+use liftlock_promote::emergency::Memories;
 use liftlock_promote::{
     AlarmBoard, Infrastructure, KnownAlarms, Ringing, Site, TerraformInfrastructure,
 };
-use liftlock_rollout::{Switch, Switches, Target, TargetError, TargetErrorKind};
+use liftlock_rollout::{Revisions, Switch, Switches, Target, TargetError, TargetErrorKind};
 
 use crate::commands::Top;
 use crate::console::Console;
@@ -57,7 +58,40 @@ async fn site_in(
     work: PathBuf,
     console: &Console,
 ) -> Result<Site, Failure> {
-    let (ledger, location) = ledger(top, &environment).await?;
+    let opened = ledger(top, &environment).await?;
+    site_with(top, environment, work, opened, console).await
+}
+
+/// The environment by what the cloud alone knows, with a ledger of its own on this machine: for when the environment's cannot be used.
+pub(crate) async fn site_without_ledger(
+    top: &Top,
+    environment: Environment,
+    console: &Console,
+) -> Result<(Site, Memories), Failure> {
+    let work = work(top, &environment);
+    let location = Location::Sqlite(work.join("emergency.db"));
+    let opened = (Ledger::open(&location).await?, location);
+    let clients = clients(&environment, &stage_directory(top, &environment), console).await?;
+    let prefix = environment.prefix();
+    let memories: Memories = environment
+        .config
+        .services
+        .keys()
+        .map(|name| {
+            let memory: Box<dyn Revisions> = Box::new(EcsTarget::new(&clients, &prefix, name));
+            (name.clone(), memory)
+        })
+        .collect();
+    Ok((site_with(top, environment, work, opened, console).await?, memories))
+}
+
+async fn site_with(
+    top: &Top,
+    environment: Environment,
+    work: PathBuf,
+    (ledger, location): (Ledger, Location),
+    console: &Console,
+) -> Result<Site, Failure> {
     let stage_directory = stage_directory(top, &environment);
     std::fs::create_dir_all(&work)
         .map_err(|error| Failure::usage(format!("{}: {error}", work.display())))?;

@@ -39,7 +39,7 @@ impl<'a> LiveCheck<'a> {
 }
 
 /// GET and HEAD are safe methods (RFC 9110, section 9.2.1).
-fn is_safe(smoke: &Smoke) -> bool {
+pub(crate) fn is_safe(smoke: &Smoke) -> bool {
     matches!(smoke, Smoke::Http { method, body: None, .. } if matches!(method.as_str(), "GET" | "HEAD"))
 }
 

@@ -15,7 +15,7 @@ use crate::steps::Frame;
 use crate::steps::bake::Bake;
 use crate::steps::database::{Migrate, RollBackSchema, TakeSnapshot};
 use crate::steps::infrastructure::{ApplyInfrastructure, PlanInfrastructure};
-use crate::steps::look::{Listener, Looking, SeenServing, SmokeTest};
+use crate::steps::look::{ErrorRate, Listener, Looking, SeenServing, SmokeTest};
 use crate::steps::pause::WaitForPerson;
 use crate::steps::rollout::{LowerOld, RaiseIdle, Register};
 use crate::steps::switch::{ArmSwitch, DisarmSwitch};
@@ -107,6 +107,7 @@ fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         let name = "rollout/smoke-after-schema".to_owned();
         saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Production })));
     }
+    saga.push(rig.step(Looking(ErrorRate { frame })));
     seen_serving(&mut saga, &rig, frame, &raised);
     lower(&mut saga, &rig, frame, raised);
     saga

@@ -8,7 +8,7 @@ use liftlock_promote::{Ask, Conclusion, Preview, Site, Tried, preview};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Promote, Rollback};
-use crate::commands::Top;
+use crate::commands::{Top, emergency};
 use crate::connect;
 use crate::console::{Console, seconds};
 use crate::failure::Failure;
@@ -58,6 +58,12 @@ pub(crate) async fn rollback(
     console: &Console,
 ) -> Result<Exit, Failure> {
     let environment = top.environment(&ask.env)?;
+    if ask.emergency {
+        return Box::pin(emergency::run(top, ask, environment, console)).await;
+    }
+    if let Err(failure) = connect::existing_ledger(top, &environment).await {
+        return Err(emergency::offer(failure, &ask.env, console));
+    }
     let site = match ask.dry_run {
         true => connect::dry_site(top, environment, console).await?,
         false => connect::site(top, environment, console).await?,

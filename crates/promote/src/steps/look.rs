@@ -14,6 +14,7 @@ use url::Url;
 use super::traffic::Chosen;
 use super::{Frame, step_plan};
 use crate::failure;
+use crate::serves;
 
 /// Through which listener the application is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,6 +162,25 @@ pub(crate) fn judge(report: &SmokeReport, url: &Url) -> Result<String, StepError
             list.join("\n  ")
         ),
     ))
+}
+
+/// Looks whether users of a version that came back are answered well (A-RB-2).
+pub(crate) struct ErrorRate<'a> {
+    pub frame: Frame<'a>,
+}
+
+#[async_trait]
+impl Look for ErrorRate<'_> {
+    fn plan(&self) -> StepPlan {
+        let does =
+            "see that users are answered: health, and less than 1 % of a hundred requests fail";
+        step_plan("rollout/error-rate", does, Reversal::ReadOnly)
+    }
+
+    async fn look(&self, _: &Context<'_>) -> Result<String, StepError> {
+        let url = self.frame.urls().await?.production;
+        serves::judge(&serves::answers(self.frame.site, &url).await, &url)
+    }
 }
 
 /// The proof: the requested digests were seen serving.
