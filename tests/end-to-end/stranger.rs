@@ -7,16 +7,39 @@ use serde_json::{Value, json};
 use crate::project::{Pace, Project, Ran, client, until, wave_of};
 
 /// Calls AWS's API with the stage's keys, as any console or script would.
-struct Stranger {
+pub(crate) struct Stranger {
     endpoint: String,
     key: String,
 }
 
 impl Stranger {
-    async fn of(project: &Project) -> Self {
+    pub(crate) async fn of(project: &Project) -> Self {
         let told = project.json(&["stage", "start", "--env", "local"]).await.remove(0);
         let text = |name: &str| told["export"][name].as_str().unwrap().to_owned();
         Self { endpoint: text("AWS_ENDPOINT_URL"), key: text("AWS_ACCESS_KEY_ID") }
+    }
+
+    /// Lists the task definitions in use of one family, newest first.
+    pub(crate) async fn task_definitions(&self, family: &str) -> Vec<String> {
+        let scope = "20260101/eu-central-1/ecs/aws4_request";
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=host, Signature=0",
+            self.key
+        );
+        let ask = json!({ "familyPrefix": family, "sort": "DESC" });
+        let answer = client()
+            .post(&self.endpoint)
+            .header("authorization", authorization)
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", "AmazonEC2ContainerServiceV20141113.ListTaskDefinitions")
+            .body(ask.to_string())
+            .send()
+            .await
+            .unwrap();
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let arns = answer["taskDefinitionArns"].as_array().unwrap().iter();
+        let name = |arn: &str| arn.rsplit('/').next().unwrap().to_owned();
+        arns.map(|arn| name(arn.as_str().unwrap())).collect()
     }
 
     /// Calls an operation of the load balancer.

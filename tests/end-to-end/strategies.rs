@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::project::{Pace, Project};
+use crate::stranger::Stranger;
 
 /// The shares that the backend was given by the newest run, in order.
 async fn shares(project: &Project) -> Vec<u64> {
@@ -74,4 +75,41 @@ async fn the_canary_is_skipped_with_a_reason_and_on_record() {
     project.add_version("1.2.2", 3);
     project.run(&["promote", "--env", "local", "--release", "1.2.2"]).await.exits(0);
     assert_eq!(shares(&project).await, [10, 50, 100]);
+}
+
+/// Shows E-RB-1 as far as old revisions go: only as many as the environment says are kept, never fewer than what colours are set to, and a
+/// release whose revision is gone still comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_task_definitions_are_taken_out_of_use() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let stranger = Stranger::of(&project).await;
+    let revisions = async || stranger.task_definitions("shop-local-backend").await;
+    let before = revisions().await;
+    assert_eq!(before.len(), 2, "{before:?}");
+    for version in ["1.2.1", "1.2.2"] {
+        project.add_version(version, 3);
+        project.run(&["promote", "--env", "local", "--release", version]).await.exits(0);
+    }
+    let all = revisions().await;
+    assert_eq!(all.len(), 4, "nothing is taken away unasked: {all:?}");
+    let lines = "steps = [10, 50, 100]\nkeep_task_definitions = 2";
+    project.set_steps(Pace::FAST, lines);
+    project.add_version("1.2.3", 3);
+    project.run(&["promote", "--env", "local", "--release", "1.2.3"]).await.exits(0);
+    let kept = revisions().await;
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert_eq!(kept[1], all[0], "the newest are kept: {kept:?}");
+    let set = project.services().await;
+    for colour in [&set["backend"].blue, &set["backend"].green] {
+        let arn = colour["task_definition"].as_str().unwrap();
+        assert!(kept.iter().any(|name| arn.ends_with(name)), "{arn} is set: {kept:?}");
+    }
+    let runs = project.json(&["history", "--env", "local", "--limit", "4"]).await;
+    let told = project.run(&["history", "--run", runs[0]["run"].as_str().unwrap()]).await.exits(0);
+    told.says("out of use; 2 are kept");
+    // 1.2.1 was before 1.2.2 and 1.2.3, and its revision is gone.
+    let old = runs[2]["deployment"]["release"].as_str().unwrap();
+    let back = ["rollback", "--env", "local", "--to", old, "--reason", "it was better"];
+    project.run(&back).await.exits(0);
+    project.serves("1.2.1").await;
 }

@@ -186,6 +186,10 @@ impl Target for EcsTarget {
         Ok(self.find_or_register(image, environment).await?)
     }
 
+    async fn revisions(&self) -> Result<Vec<TaskDefinition>, TargetError> {
+        Ok(self.active_revisions().await?)
+    }
+
     async fn deregister(&self, task_definition: &TaskDefinition) -> Result<(), TargetError> {
         Ok(self.drop_revision(task_definition).await?)
     }

@@ -201,6 +201,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Old task definitions of a service were taken out of use after a promotion.
+    TaskDefinitionsRetired {
+        /// Of which service.
+        service: ServiceName,
+        /// Which, newest first.
+        retired: Vec<String>,
+        /// How many are still in use.
+        kept: u64,
+    },
     /// A deployment ended: one line of the deployment history.
     DeploymentRecorded {
         /// The deployment.

@@ -34,6 +34,7 @@ mod site;
 mod steps;
 mod switch;
 mod terraform;
+mod tidy;
 
 pub use announce::Audience;
 pub use backup::{BackUp, BackedUp};

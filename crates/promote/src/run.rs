@@ -21,7 +21,7 @@ use crate::scribe::Scribe;
 use crate::site::Site;
 use crate::steps::Frame;
 use crate::steps::switch::ARM;
-use crate::{announce, choose, contract, plan, preflight, switch};
+use crate::{announce, choose, contract, plan, preflight, switch, tidy};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -399,6 +399,7 @@ async fn drive(
     abort::name_who_stopped(&site.ledger, scribe.run(), &mut end).await;
     if end.outcome == Outcome::Succeeded && matter.kind == RunKind::Promotion {
         end.left.extend(contract::apply(&frame, cancel).await);
+        tidy::task_definitions(&frame).await;
     }
     Ok(finish(site, scribe, matter, end).await)
 }

@@ -178,6 +178,10 @@ impl Target for Fake {
         })
     }
 
+    async fn revisions(&self) -> Result<Vec<TaskDefinition>, TargetError> {
+        Ok(Vec::new())
+    }
+
     async fn register(
         &self,
         _: &ImageRef,

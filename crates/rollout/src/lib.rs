@@ -11,6 +11,7 @@ mod reconcile;
 mod schedule;
 mod switch;
 mod target;
+mod tidy;
 mod traffic;
 mod wait;
 mod watch;
@@ -30,6 +31,7 @@ pub use reconcile::{Difference, Expected, ExpectedColour, differences, reconcile
 pub use schedule::{Shift, schedule};
 pub use switch::{Armed, Back, Kept, PutOff, Switch, Switches};
 pub use target::{Target, Urls};
+pub use tidy::{Tidied, tidy};
 pub use traffic::{Shifted, seen_serving, shift};
 pub use wait::Wait;
 pub use watch::{Check, Tripped, Watched, watch, watch_until};

@@ -36,6 +36,9 @@ pub trait Target: Send + Sync {
         environment: &BTreeMap<String, String>,
     ) -> Result<TaskDefinition, TargetError>;
 
+    /// The revisions that are in use, made by this target, newest first.
+    async fn revisions(&self) -> Result<Vec<TaskDefinition>, TargetError>;
+
     /// Takes a revision out of use. One that a colour still uses is refused.
     async fn deregister(&self, task_definition: &TaskDefinition) -> Result<(), TargetError>;
 

@@ -63,6 +63,25 @@ impl EcsTarget {
         Ok((base, answer.tags.unwrap_or_default()))
     }
 
+    /// All active revisions, newest first.
+    pub(super) async fn active_revisions(&self) -> Result<Vec<TaskDefinition>, AwsError> {
+        let family = self.family();
+        let resource = format!("task definitions {family}");
+        let call = self.clients.call(Action::ListTaskDefinitions, &resource);
+        let request = self.clients.ecs.list_task_definitions().family_prefix(&family);
+        let request = request.status(TaskDefinitionStatus::Active).sort(SortOrder::Desc);
+        let mut pages = request.into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let arns = page.map_err(|error| call.failed(error))?.task_definition_arns;
+            found.extend(arns.unwrap_or_default());
+        }
+        // What only begins with the same name is another family's.
+        let ours = format!("task-definition/{family}:");
+        found.retain(|arn| arn.contains(&ours));
+        Ok(found.into_iter().map(TaskDefinition::new).collect())
+    }
+
     /// The newest active revision that runs the same.
     async fn find(&self, wanted: &Revision) -> Result<Option<TaskDefinition>, AwsError> {
         let family = self.family();

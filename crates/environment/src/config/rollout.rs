@@ -34,6 +34,10 @@ pub struct Rollout {
     pub breaker: Breaker,
     /// How the new version is compared with the old one while both serve. Left out: it is not.
     pub analysis: Option<Analysis>,
+    /// How many task definitions are kept after a promotion: the newest, and whatever a colour is set to; those before are taken out of use
+    /// (ECS keeps them as inactive). Left out: all.
+    #[schemars(range(min = 2, max = 1000))]
+    pub keep_task_definitions: Option<u32>,
 }
 
 impl Default for Rollout {
@@ -48,6 +52,7 @@ impl Default for Rollout {
             poll: Period::from_secs(5),
             breaker: Breaker::default(),
             analysis: None,
+            keep_task_definitions: None,
         }
     }
 }

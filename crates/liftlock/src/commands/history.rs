@@ -166,6 +166,9 @@ fn line(event: &Event) -> String {
             format!("{step}: told to go on{reason}")
         }
         Event::RunAborted { reason } => format!("told to turn back: {reason}"),
+        Event::TaskDefinitionsRetired { service, retired, kept } => {
+            format!("{service}: took {} out of use; {kept} are kept", retired.join(", "))
+        }
         Event::DeploymentRecorded { deployment } => format!("recorded as {}", deployment.status),
         Event::IncidentOpened { summary } => format!("incident: {summary}"),
         Event::Notified { channel, error: None } => format!("told {channel}"),
