@@ -270,7 +270,8 @@ mod tests {
         let program = "/bin/sh".into();
         // Tests that run in the background of a shell begin with SIGINT ignored, and so would what they start. A handler of
         // ours, such as the command line has, ends that.
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap();
+        let kind = tokio::signal::unix::SignalKind::interrupt();
+        drop(tokio::signal::unix::signal(kind).unwrap());
         (Runner { program, variables: Vec::new(), timeout, listener, interrupt }, ask, heard)
     }
 
