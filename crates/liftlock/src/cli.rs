@@ -277,6 +277,13 @@ pub(crate) enum MigrateCommand {
         #[command(flatten)]
         ask: ask::Rollback,
     },
+    /// Make one migration of many, once a try on the environment's server has shown that it makes the same.
+    Squash {
+        #[command(flatten)]
+        which: Where,
+        #[command(flatten)]
+        ask: ask::Squash,
+    },
     /// Apply what is pending to all databases of the environment's fleet: a canary, then waves.
     Fleet(MigrateFleet),
     /// Take over the migrations of another tool: its files, and with `--database-too` its history.

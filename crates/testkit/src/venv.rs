@@ -74,8 +74,13 @@ impl Venv {
     }
 
     fn is_whole(&self) -> bool {
-        std::fs::read_to_string(self.stamp()).is_ok_and(|text| text == PACKAGES.join("\n"))
+        std::fs::read_to_string(self.stamp()).is_ok_and(|text| text == self.content())
             && self.program("python").exists()
+    }
+
+    /// What the stamp says: also where, since the programs in it name their interpreter's place, and a directory may be moved.
+    fn content(&self) -> String {
+        format!("{}\n{}", self.root.display(), PACKAGES.join("\n"))
     }
 
     async fn make(&self) -> Result<(), VenvError> {
@@ -86,7 +91,7 @@ impl Venv {
         let mut pip = Command::new(self.program("python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
         run(pip).await.map_err(install)?;
-        std::fs::write(self.stamp(), PACKAGES.join("\n"))
+        std::fs::write(self.stamp(), self.content())
             .map_err(|error| VenvError::File { path: self.stamp(), error })
     }
 }

@@ -33,7 +33,7 @@ async fn usage_errors_exit_2_and_show_the_usage() {
             &["rollback", "--env", "dev", "--keep-schema", "--accept-data-loss"],
             ["--keep-schema", "--accept-data-loss"],
         ),
-        (&["migrate", "rollback"], ["--to <VERSION>", "Usage: liftlock migrate rollback"]),
+        (&["migrate", "rollback"], ["--to <VERSION>|--steps <NUMBER>", "Usage: liftlock migrate"]),
         (&["migrate", "rollback", "--steps", "-1"], ["-1", "Usage: "]),
         (&["release", "create"], ["--image <SERVICE=REPOSITORY@sha256:…>", "Usage: "]),
         (&["history", "--limit", "many"], ["'many'", "--limit"]),

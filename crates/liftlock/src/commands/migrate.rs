@@ -62,6 +62,11 @@ async fn read(top: &Top, command: &MigrateCommand, console: &Console) -> Result<
             let end = ask.run(&desk).await?;
             (desk, "checked", end)
         }
+        MigrateCommand::Squash { which, ask } => {
+            let desk = desk(which)?;
+            let end = ask.run(&desk).await?;
+            (desk, "squashed", end)
+        }
         MigrateCommand::Status { which, ask } => {
             let desk = desk(which)?;
             let end = ask.run(&desk).await?;

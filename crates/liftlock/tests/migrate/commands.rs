@@ -93,6 +93,28 @@ async fn older_databases_are_taken_over() {
     assert!(other.ledger().await.is_empty());
 }
 
+/// Many migrations become one, once it is shown on the environment's server to make the same; the database has it already.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_migrations_become_one() {
+    let Some(project) = Project::new("").await else { return };
+    project.add(ORDERS.0, ORDERS.1, ORDERS.2);
+    project.add(
+        "V0002__total",
+        "alter table orders add total int;",
+        "alter table orders drop total;",
+    );
+    project.run(&["migrate"]).await.exits(0);
+    let squash = ["migrate", "squash", "--to", "V0002"];
+    let dry = [&squash[..], &["--dry-run"]].concat();
+    project.run(&dry).await.exits(0).says("could be put in place of 2 migrations");
+    assert!(project.path("migrations/V0001__orders.sql").exists());
+    project.run(&squash).await.exits(0).says("is in place of 2 migrations");
+    assert!(project.path("migrations/V0002__squash.sql").exists());
+    assert!(!project.path("migrations/V0001__orders.sql").exists());
+    project.run(&["migrate"]).await.exits(0).says("nothing to apply");
+    assert!(project.events("migrations_by_hand").await.is_empty(), "no database was changed");
+}
+
 /// What an environment does not have is said, with what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_environment_does_not_have_is_said() {

@@ -1,7 +1,7 @@
 //! `migrate rollback`.
 
 use crate::{RollbackError, RolledBack, Settings, To};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use liftlock_model::Exit;
 use serde_json::json;
 
@@ -10,12 +10,13 @@ use super::{Desk, End, Failed, version};
 /// What to roll back.
 #[derive(Debug, Args)]
 #[group(skip)]
+#[command(group = ArgGroup::new("how-far").required(true).args(["to", "steps"]))]
 pub struct Rollback {
     /// The newest migration to keep, such as V0041; 0 keeps none
-    #[arg(long, value_name = "VERSION", value_parser = version, required_unless_present = "steps")]
+    #[arg(long, value_name = "VERSION", value_parser = version)]
     to: Option<i32>,
     /// How many migrations to roll back, newest first
-    #[arg(long, value_name = "NUMBER", conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
