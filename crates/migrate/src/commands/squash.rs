@@ -11,6 +11,7 @@ use crate::squash::{Squash as Ask, Squashed, WayBack};
 
 /// What to make one of.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Squash {
     /// The newest migration to go into it, such as V0041
     #[arg(long, value_name = "VERSION", value_parser = version)]
