@@ -11,7 +11,7 @@ use crate::{Live, RolloutError, Target, TargetErrorKind};
 /// How to wait.
 #[derive(Clone, Copy)]
 pub struct Wait<'a> {
-    /// How long to sleep between two looks.
+    /// How long to sleep between two looks, about: longer while nothing changes, up to three times as long.
     pub poll: Duration,
     /// How long to wait in all.
     pub timeout: Duration,
@@ -70,6 +70,7 @@ impl Wait<'_> {
         let deadline = start + self.timeout;
         let mut voice = Voice::new(self.on);
         let mut last = "no answer".to_owned();
+        let mut unchanged: u32 = 0;
         loop {
             let left =
                 Self { timeout: deadline.saturating_duration_since(Instant::now()), ..*self };
@@ -79,7 +80,7 @@ impl Wait<'_> {
                     Step::Failed(error) => return Err(error),
                     Step::NotYet(seen) => seen,
                 },
-                Err(RolloutError::TimedOut { .. }) => last,
+                Err(RolloutError::TimedOut { .. }) => last.clone(),
                 Err(RolloutError::Target(error)) if error.kind() == TargetErrorKind::Transient => {
                     error.to_string()
                 }
@@ -93,14 +94,25 @@ impl Wait<'_> {
                     seen,
                 });
             }
+            unchanged = if seen == last { unchanged.saturating_add(1) } else { 0 };
+            let pause = pause(self.poll, unchanged, rand::random());
+            let left = deadline.saturating_duration_since(Instant::now());
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(cancelled(doing)),
-                () = tokio::time::sleep(self.poll) => {}
+                // No look is left out because the deadline is near.
+                () = tokio::time::sleep(if pause < left { pause } else { self.poll }) => {}
             }
             last = seen;
         }
     }
+}
+
+/// How long to sleep when the last looks, so many of them, showed nothing new. Each look is a dozen calls of APIs whose limits a whole
+/// account shares; `jitter`, from 0 to 1, keeps services apart that wait at one time.
+fn pause(poll: Duration, unchanged: u32, jitter: f64) -> Duration {
+    let slower = (1.0 + f64::from(unchanged) / 2.0).min(3.0);
+    poll.mul_f64(slower * (0.8 + jitter * 0.2))
 }
 
 /// What one look said.
@@ -132,5 +144,20 @@ impl<'a> Voice<'a> {
             (self.on)(text.clone());
             self.last = Some((text, Instant::now()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_less_often_while_nothing_changes() {
+        let pause =
+            |unchanged, jitter| pause(Duration::from_secs(10), unchanged, jitter).as_secs_f64();
+        let pauses: Vec<f64> = (0..7).map(|unchanged| pause(unchanged, 1.0)).collect();
+        assert_eq!(pauses, [10.0, 15.0, 20.0, 25.0, 30.0, 30.0, 30.0]);
+        assert_eq!(pause(0, 0.0), 8.0, "services that wait at one time drift apart");
+        assert_eq!(pause(u32::MAX, 0.0), 24.0);
     }
 }
