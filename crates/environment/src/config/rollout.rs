@@ -28,7 +28,7 @@ pub struct Rollout {
     pub bake: Period,
     /// How long new tasks may take until they are healthy.
     pub start_timeout: Period,
-    /// How often the world is looked at while waiting.
+    /// How often the world is looked at while waiting: about, and down to a third as often while nothing changes.
     pub poll: Period,
     /// When to turn back by itself.
     pub breaker: Breaker,
