@@ -47,6 +47,8 @@ pub(crate) async fn run(world: Arc<World>, id: String, mut stop: watch::Receiver
     match started {
         Err(stopped) => finish(&world, &id, None, stopped),
         Ok((launch, (mut child, keeper))) => {
+            // Registered first: a health check that finds no target takes it for gone, and checks no more.
+            register(&world, &id, &launch, child.id());
             let checks = tokio::spawn(health::watch(world.clone(), id.clone(), launch.port));
             let stopped = live(&world, &id, &launch, &mut child, &mut stop).await;
             checks.abort();
@@ -108,7 +110,6 @@ async fn live(
     child: &mut Child,
     stop: &mut watch::Receiver<Option<Stop>>,
 ) -> Stopped {
-    register(world, id, launch, child.id());
     let asked = async {
         // An error means that the task is no longer in the world: then it is left alone.
         stop.wait_for(Option::is_some).await.ok().and_then(|stop| stop.clone())
