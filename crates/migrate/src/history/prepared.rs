@@ -14,11 +14,11 @@ const NAME: &str = "liftlock_record";
 /// SQLSTATE of a prepared statement that is not there.
 pub(crate) const NOT_THERE: &str = "26000";
 
-/// What prepares it.
+/// What prepares it, also where an earlier run of the same session did: nothing else is prepared in it.
 pub(crate) fn prepare() -> String {
     let refinery = refinery::TABLE;
     format!(
-        "prepare {NAME} (int4, text, text, text, text, text, text, text, text, int8, int4, int4, text, text) as
+        "deallocate all; prepare {NAME} (int4, text, text, text, text, text, text, text, text, int8, int4, int4, text, text) as
          with refinery as (insert into {refinery} (version, name, applied_on, checksum) values ($1, $2, $3, $4))
          insert into liftlock_schema_history
              (version, name, action, up_sha256, rollback_sha256, rollback_sql, actor, run, started_at, duration_ms,

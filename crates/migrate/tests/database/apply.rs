@@ -324,6 +324,23 @@ async fn what_many_scripts_do_to_the_session_does_not_reach_the_records() {
     );
 }
 
+/// One connection applies many, takes them back and applies them again.
+#[tokio::test]
+async fn many_are_applied_again_over_the_same_connection() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[]);
+    for number in 1..=5 {
+        files.write(&format!("V000{number}__t.sql"), &format!("create table t{number} (id int)"));
+        files.write(&format!("V000{number}__t.rollback.sql"), &format!("drop table t{number}"));
+    }
+    let mut liftlock = connect(&database).await;
+    for _ in 0..2 {
+        let ran = liftlock.apply(&files.read(), None, &mut quiet).await.unwrap();
+        assert_eq!(ran.len(), 5);
+        assert_eq!(liftlock.rollback(0, true, &mut quiet).await.unwrap().ran.len(), 5);
+    }
+}
+
 /// A script's `deallocate all` takes prepared statements away; ours go on.
 #[tokio::test]
 async fn a_script_may_deallocate_what_is_prepared() {
