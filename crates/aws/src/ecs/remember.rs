@@ -1,7 +1,6 @@
 //! What a service was given before, by its task definitions.
 
 use async_trait::async_trait;
-use aws_sdk_ecs::types::{SortOrder, TaskDefinitionStatus};
 use futures_util::future::try_join_all;
 use liftlock_model::ImageRef;
 use liftlock_rollout::{Revision, Revisions, TargetError, TaskDefinition};
@@ -10,25 +9,19 @@ use super::EcsTarget;
 use crate::{Action, AwsError, AwsErrorKind};
 
 /// How many of the newest revisions are told.
-const NEWEST: i32 = 10;
+const NEWEST: usize = 10;
 
 #[async_trait]
 impl Revisions for EcsTarget {
     async fn revisions(&self, also: &[TaskDefinition]) -> Result<Vec<Revision>, TargetError> {
-        let family = self.family();
-        let resource = format!("task definitions {family}");
-        let call = self.clients.call(Action::ListTaskDefinitions, &resource);
-        let request = self.clients.ecs.list_task_definitions().family_prefix(&family);
-        let request = request.status(TaskDefinitionStatus::Active).sort(SortOrder::Desc);
-        let answer = request.max_results(NEWEST).send().await;
-        let answer = answer.map_err(|error| call.failed(error))?;
-        let mut arns = answer.task_definition_arns.unwrap_or_default();
-        for other in also.iter().map(TaskDefinition::as_str) {
-            if !arns.iter().any(|arn| arn == other) {
-                arns.push(other.to_owned());
+        let mut known = self.active_revisions().await?;
+        known.truncate(NEWEST);
+        for other in also {
+            if !known.contains(other) {
+                known.push(other.clone());
             }
         }
-        let told = try_join_all(arns.iter().map(|arn| self.revision(arn))).await?;
+        let told = try_join_all(known.iter().map(|one| self.revision(one.as_str()))).await?;
         Ok(told.into_iter().flatten().collect())
     }
 }

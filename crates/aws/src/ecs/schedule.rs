@@ -43,6 +43,21 @@ struct Wanted {
     description: String,
 }
 
+/// The request with all that a schedule says. What puts one off must say what made it, and the SDK has a type for each.
+macro_rules! whole {
+    ($request:expr, $name:expr, $wanted:expr, $at:expr) => {
+        $request
+            .name($name)
+            .schedule_expression(expression($at))
+            .schedule_expression_timezone("UTC")
+            .description(&$wanted.description)
+            .flexible_time_window($wanted.window.clone())
+            .target($wanted.target.clone())
+            .state(ScheduleState::Enabled)
+            .action_after_completion(ActionAfterCompletion::Delete)
+    };
+}
+
 impl EcsSwitch {
     /// The switch of a service, whose schedule takes the role of this name in this account.
     pub fn new(target: &EcsTarget, account: &str, role: &str) -> Self {
@@ -105,16 +120,7 @@ impl EcsSwitch {
         let resource = format!("schedule {name}");
         let call = self.target.clients.call(Action::CreateSchedule, &resource);
         let request = self.target.clients.scheduler.create_schedule();
-        let sent = request
-            .name(name)
-            .schedule_expression(expression(at))
-            .schedule_expression_timezone("UTC")
-            .description(&wanted.description)
-            .flexible_time_window(wanted.window.clone())
-            .target(wanted.target.clone())
-            .state(ScheduleState::Enabled)
-            .action_after_completion(ActionAfterCompletion::Delete)
-            .send();
+        let sent = whole!(request, name, wanted, at).send();
         match sent.await.map_err(|error| call.failed(error)) {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some("ConflictException") => Ok(false),
@@ -127,16 +133,7 @@ impl EcsSwitch {
         let resource = format!("schedule {name}");
         let call = self.target.clients.call(Action::UpdateSchedule, &resource);
         let request = self.target.clients.scheduler.update_schedule();
-        let sent = request
-            .name(name)
-            .schedule_expression(expression(at))
-            .schedule_expression_timezone("UTC")
-            .description(&wanted.description)
-            .flexible_time_window(wanted.window.clone())
-            .target(wanted.target.clone())
-            .state(ScheduleState::Enabled)
-            .action_after_completion(ActionAfterCompletion::Delete)
-            .send();
+        let sent = whole!(request, name, wanted, at).send();
         match sent.await.map_err(|error| call.failed(error)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == AwsErrorKind::NotFound => Ok(false),
