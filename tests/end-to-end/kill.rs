@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use sqlx::Row as _;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::project::{Pace, Project, Ran, ServiceWorld, World, until};
 
@@ -190,28 +189,18 @@ async fn stopped_while_it_watches(signal: Signal) {
     let before = project.world().await;
     project.set_pace(Pace { step_bake: 60_000, bake: 60_000 });
     project.add_version("2.0.0", 3);
-    let mut promotion = project.start(&["promote", "--env", "local", "--release", "2.0.0"], &[]);
-    let mut lines = BufReader::new(promotion.stdout()).lines();
-    let mut said = String::new();
-    while !said.contains("rollout/wave-1/smoke") {
-        let line = lines.next_line().await.unwrap();
-        said.push_str(&line.unwrap_or_else(|| panic!("it ended too early:\n{said}")));
-        said.push('\n');
-    }
+    let promotion = project.start(&["promote", "--env", "local", "--release", "2.0.0"], &[]);
+    let promotion = promotion.heard_until("rollout/wave-1/smoke").await;
     assert_ne!(weights(&project.services().await), weights(&before.services));
 
     let told = Instant::now();
-    kill_process(promotion.pid(), signal).unwrap();
+    kill_process(promotion.started.pid(), signal).unwrap();
     until("traffic is back", async || {
         weights(&project.services().await) == weights(&before.services)
     })
     .await;
     assert!(told.elapsed() < BACK_WITHIN, "traffic was back after {:?}", told.elapsed());
-    while let Some(line) = lines.next_line().await.unwrap() {
-        said.push_str(&line);
-        said.push('\n');
-    }
-    promotion.end().await.exits(1);
+    let said = promotion.end().await.exits(1).stdout;
     assert!(said.contains("stopping: traffic goes back first"), "{said}");
     assert!(said.contains("was rolled back"), "{said}");
     assert_eq!(project.world().await, before);

@@ -12,7 +12,8 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 /// A command that takes longer than this hangs.
@@ -333,8 +334,20 @@ impl Started {
         rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap()
     }
 
+    /// Reads what it prints until that says `text`.
+    pub(crate) async fn heard_until(mut self, text: &str) -> Heard {
+        let mut lines = BufReader::new(self.stdout()).lines();
+        let mut said = String::new();
+        while !said.contains(text) {
+            let line = lines.next_line().await.unwrap();
+            said.push_str(&line.unwrap_or_else(|| panic!("it ended too early:\n{said}")));
+            said.push('\n');
+        }
+        Heard { started: self, lines, said }
+    }
+
     /// Its standard output, to be read while it runs; what it prints is then not in its end.
-    pub(crate) fn stdout(&mut self) -> tokio::process::ChildStdout {
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
         self.child.stdout.take().unwrap()
     }
 
@@ -350,6 +363,25 @@ impl Started {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+}
+
+/// A command whose standard output is read while it runs.
+pub(crate) struct Heard {
+    pub started: Started,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What it has said so far.
+    pub said: String,
+}
+
+impl Heard {
+    /// Reads the rest, and waits for its end, which has all that it said.
+    pub(crate) async fn end(mut self) -> Ran {
+        while let Some(line) = self.lines.next_line().await.unwrap() {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        Ran { stdout: self.said, ..self.started.end().await }
     }
 }
 

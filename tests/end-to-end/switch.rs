@@ -3,26 +3,16 @@
 use std::os::unix::process::ExitStatusExt as _;
 
 use rustix::process::{Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::project::{Pace, Project, Started, until};
+use crate::project::{Heard, Pace, Project, until};
 
-/// A promotion that watches for a minute, read up to its first smoke test with users on the new version; and what it said.
-async fn watching(
-    project: &Project,
-) -> (Started, tokio::io::Lines<BufReader<tokio::process::ChildStdout>>, String) {
+/// A promotion that watches for a minute, read up to its first smoke test with users on the new version.
+async fn watching(project: &Project) -> Heard {
     project.set_pace(Pace { step_bake: 60_000, bake: 60_000 });
     project.switch_after("6s");
     project.add_version("2.0.0", 3);
-    let mut promotion = project.start(&["promote", "--env", "local", "--release", "2.0.0"], &[]);
-    let mut lines = BufReader::new(promotion.stdout()).lines();
-    let mut said = String::new();
-    while !said.contains("rollout/wave-1/smoke") {
-        let line = lines.next_line().await.unwrap();
-        said.push_str(&line.unwrap_or_else(|| panic!("it ended too early:\n{said}")));
-        said.push('\n');
-    }
-    (promotion, lines, said)
+    let promotion = project.start(&["promote", "--env", "local", "--release", "2.0.0"], &[]);
+    promotion.heard_until("rollout/wave-1/smoke").await
 }
 
 /// Shows A-RB-1: `kill -9` in a bake at 10 %. With nobody's help all traffic is back on the old version; `status`, `rollout status` and
@@ -31,7 +21,7 @@ async fn watching(
 async fn a_killed_promotion_leaves_nobody_at_ten_percent() {
     let Some(project) = Project::serving(Pace::FAST).await else { return };
     let (before, weights) = (project.world().await, project.weights().await);
-    let (promotion, _, _) = watching(&project).await;
+    let promotion = watching(&project).await;
     assert_ne!(project.weights().await, weights);
     assert_eq!(project.schedules().await.len(), 2, "one for each service");
     project
@@ -39,7 +29,7 @@ async fn a_killed_promotion_leaves_nobody_at_ten_percent() {
         .await
         .exits(0)
         .says("shop-local-backend-switch: gives all");
-    kill_process(promotion.pid(), Signal::KILL).unwrap();
+    kill_process(promotion.started.pid(), Signal::KILL).unwrap();
     assert_eq!(promotion.end().await.status.signal(), Some(9));
     until("all traffic is back on the old version", async || project.weights().await == weights)
         .await;
@@ -63,17 +53,13 @@ async fn a_killed_promotion_leaves_nobody_at_ten_percent() {
 async fn a_promotion_that_slept_too_long_goes_no_further() {
     let Some(project) = Project::serving(Pace::FAST).await else { return };
     let (before, weights) = (project.world().await, project.weights().await);
-    let (promotion, mut lines, mut said) = watching(&project).await;
-    kill_process(promotion.pid(), Signal::STOP).unwrap();
+    let promotion = watching(&project).await;
+    kill_process(promotion.started.pid(), Signal::STOP).unwrap();
     until("all traffic is back on the old version", async || project.weights().await == weights)
         .await;
-    kill_process(promotion.pid(), Signal::CONT).unwrap();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        said.push_str(&line);
-        said.push('\n');
-    }
+    kill_process(promotion.started.pid(), Signal::CONT).unwrap();
     let ended = promotion.end().await.exits(1);
-    let said = said + &ended.stderr;
+    let said = ended.stdout + &ended.stderr;
     assert!(said.contains("dead-man's switch of backend is gone"), "{said}");
     assert_eq!(project.world().await, before);
     project.serves("1.1.0").await;

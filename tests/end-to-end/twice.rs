@@ -1,7 +1,5 @@
 //! Two at once: one runs, and the other is told which.
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-
 use crate::project::{Pace, Project, Ran};
 
 /// How often two promotions meet.
@@ -39,15 +37,10 @@ async fn a_run_that_is_at_work_is_not_resumed() {
     let Some(project) = Project::serving(Pace::FAST).await else { return };
     project.set_pace(Pace { step_bake: 60_000, bake: 60_000 });
     project.add_version("2.0.0", 2);
-    let mut promotion = project.start(&["promote", "--env", "local", "--release", "2.0.0"], &[]);
-    let mut lines = BufReader::new(promotion.stdout()).lines();
-    let mut said = String::new();
-    while !said.contains("rollout/wave-1/smoke") {
-        let line = lines.next_line().await.unwrap();
-        said.push_str(&line.unwrap_or_else(|| panic!("it ended too early:\n{said}")));
-        said.push('\n');
-    }
-    let run = said.split_whitespace().find(|word| word.starts_with("run-")).unwrap().to_owned();
+    let promotion = project.start(&["promote", "--env", "local", "--release", "2.0.0"], &[]);
+    let promotion = promotion.heard_until("rollout/wave-1/smoke").await;
+    let run =
+        promotion.said.split_whitespace().find(|word| word.starts_with("run-")).unwrap().to_owned();
     for arguments in
         [&["promote", "--env", "local", "--resume"][..], &["rollback", "--env", "local"]]
     {
@@ -55,8 +48,7 @@ async fn a_run_that_is_at_work_is_not_resumed() {
         names_the_run(&refused, &run);
     }
     project.run(&["status", "--env", "local"]).await.exits(0).says(&run);
-    rustix::process::kill_process(promotion.pid(), rustix::process::Signal::TERM).unwrap();
-    while lines.next_line().await.unwrap().is_some() {}
+    rustix::process::kill_process(promotion.started.pid(), rustix::process::Signal::TERM).unwrap();
     promotion.end().await.exits(1);
     project.serves("1.1.0").await;
 }
