@@ -5,6 +5,7 @@
 mod bad_input;
 mod broken;
 mod chain;
+mod checks;
 mod contract;
 mod emergency;
 mod failing;

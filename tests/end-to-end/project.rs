@@ -93,6 +93,14 @@ impl Project {
         std::fs::write(file, text).unwrap();
     }
 
+    /// Adds a named check of a service's rollouts.
+    pub(crate) fn add_check(&self, service: &str, name: &str, lines: &str) {
+        let file = self.path("environments/local.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        write!(text, "\n[services.{service}.rollout.checks.{name}]\n{lines}\n").unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
     /// A path in the project.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)

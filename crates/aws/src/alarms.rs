@@ -25,6 +25,17 @@ impl Alarm {
     }
 }
 
+/// How an alarm stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum AlarmState {
+    /// OK.
+    Quiet,
+    /// ALARM.
+    Rings(Alarm),
+    /// INSUFFICIENT_DATA, or a state that this version does not know.
+    Unknown,
+}
+
 /// CloudWatch alarms.
 #[derive(Debug, Clone)]
 pub struct Alarms {
@@ -68,6 +79,40 @@ impl Alarms {
         }
         alarms.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(alarms)
+    }
+
+    /// How the alarm of this whole name stands; none if there is no such alarm.
+    pub async fn state(&self, name: &str) -> Result<Option<AlarmState>, AwsError> {
+        let resource = format!("alarm {name}");
+        let call = self.clients.call(Action::DescribeAlarms, &resource);
+        let found = self
+            .clients
+            .cloudwatch
+            .describe_alarms()
+            .alarm_names(name)
+            .alarm_types(AlarmType::MetricAlarm)
+            .alarm_types(AlarmType::CompositeAlarm)
+            .send()
+            .await
+            .map_err(|error| call.failed(error))?;
+        let metric = found.metric_alarms().first().map(|alarm| {
+            let since =
+                since(alarm.state_transitioned_timestamp(), alarm.state_updated_timestamp());
+            (alarm.state_value(), alarm.state_reason(), since)
+        });
+        let composite = found.composite_alarms().first().map(|alarm| {
+            let since =
+                since(alarm.state_transitioned_timestamp(), alarm.state_updated_timestamp());
+            (alarm.state_value(), alarm.state_reason(), since)
+        });
+        Ok(metric.or(composite).map(|(state, reason, since)| match state {
+            Some(StateValue::Ok) => AlarmState::Quiet,
+            Some(StateValue::Alarm) => {
+                let reason = reason.unwrap_or_default().to_owned();
+                AlarmState::Rings(Alarm { name: name.to_owned(), reason, since })
+            }
+            _ => AlarmState::Unknown,
+        }))
     }
 }
 

@@ -10,7 +10,7 @@ mod parameters;
 mod snapshots;
 
 pub use actions::{ACTIONS, Action};
-pub use alarms::{Alarm, Alarms};
+pub use alarms::{Alarm, AlarmState, Alarms};
 pub use clients::{Clients, ConnectError, Credentials};
 pub use ecs::{EcsSwitch, EcsTarget};
 pub use error::{AwsError, AwsErrorKind};

@@ -17,9 +17,10 @@ use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, ForwardActionConfig, ProtocolEnum, RuleCondition, Tag,
     TargetGroupTuple, TargetTypeEnum,
 };
+use jiff::Timestamp;
 use liftlock_aws::{
-    Alarms, AwsErrorKind, Clients, Credentials, EcsSwitch, EcsTarget, RdsInstances, RdsSnapshots,
-    SsmParameters,
+    AlarmState, Alarms, AwsErrorKind, Clients, Credentials, EcsSwitch, EcsTarget, RdsInstances,
+    RdsSnapshots, SsmParameters,
 };
 use liftlock_environment::config;
 use liftlock_migrate::snapshot::{
@@ -443,6 +444,12 @@ async fn ringing_alarms_are_read() {
     let told: Vec<_> =
         ringing.iter().map(|alarm| (alarm.name.as_str(), alarm.reason.as_str())).collect();
     assert_eq!(told, [("shop-dev-backend-5xx", "12 over 10")]);
+    // One alone, by its whole name.
+    let alarms = Alarms::new(&clients);
+    let state = alarms.state("shop-prod-backend-5xx").await.unwrap();
+    let Some(AlarmState::Rings(alarm)) = state else { panic!("{state:?}") };
+    assert_eq!((alarm.reason.as_str(), alarm.was_there(Timestamp::now())), ("12 over 10", true));
+    assert_eq!(alarms.state("shop-dev-backend").await.unwrap(), None);
 }
 
 /// The dead-man's switch is a schedule that AWS takes, and what it holds is a call that puts the weights back: made by hand here,
@@ -454,7 +461,7 @@ async fn the_switch_is_a_schedule_that_puts_the_weights_back() {
     let clients = clients(&moto).await;
     let target = EcsTarget::new(&clients, PREFIX, &"backend".parse().unwrap());
     let switch = EcsSwitch::new(&target, ACCOUNT, "shop-dev-switch");
-    let at = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_mins(2)).unwrap();
+    let at = Timestamp::now().checked_add(jiff::SignedDuration::from_mins(2)).unwrap();
     let back = Weights::all(Colour::Blue);
     assert_eq!(switch.put_off(back, at).await.unwrap(), PutOff::Gone);
     let armed = switch.arm(back, at).await.unwrap();

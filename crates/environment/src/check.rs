@@ -113,7 +113,7 @@ impl Checks<'_> {
         }
     }
 
-    fn secret(&mut self, path: &[&str], source: &SecretSource, engine: Engine) {
+    pub(crate) fn secret(&mut self, path: &[&str], source: &SecretSource, engine: Engine) {
         let whole = |last| [path, &[last]].concat();
         match source {
             SecretSource::Stage {} if engine != Engine::Stage => {

@@ -12,9 +12,11 @@ pub use crate::analysis::{Analysis, LatencyLimit, LowTraffic};
 use crate::period::Period;
 pub use crate::switch::Switch;
 
+mod checks;
 mod database;
 mod rollout;
 
+pub use checks::{JsonEndpoint, NamedCheck, NoData, PLACEHOLDERS, Prometheus, Scalar, fill};
 pub use database::{
     Database, Fleet, FleetDatabases, Level, Lint, Migrations, OnDrift, Snapshot, SnapshotMethod,
 };

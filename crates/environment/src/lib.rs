@@ -7,6 +7,7 @@ pub mod config;
 mod diff;
 mod gates;
 mod load;
+mod named;
 mod nearest;
 mod period;
 mod problem;

@@ -7,6 +7,7 @@ use liftlock_model::ServiceName;
 use crate::check::Checks;
 use crate::config::{Engine, Pause, Rollout, Service, Step, Strategy};
 use crate::load::Environment;
+use crate::named;
 
 /// AWS allows target groups and load balancers so many characters.
 const LONGEST: usize = 32;
@@ -53,6 +54,7 @@ fn one(name: &ServiceName, service: &Service, engine: Engine, checks: &mut Check
         checks.request_path(&["services", name.as_str(), "paths", &index], path);
     }
     rollout(name, &service.rollout, checks);
+    named::check(name, &service.rollout.checks, engine, checks);
     match &service.stage {
         Some(stage) => {
             checks.inside(&["services", name.as_str(), "stage", "versions"], &stage.versions);

@@ -489,3 +489,60 @@ fn smoke_tests_can_run() {
         &["begins with `/`"],
     );
 }
+
+/// Shows D-RB-1 as data: a named check says what it looks at, what is good, and nothing that would be ignored or leak.
+#[test]
+fn a_named_check_is_whole_and_its_placeholders_are_known() {
+    let check = |lines: &str| format!("[services.backend.rollout.checks.latency]\n{lines}\n");
+    let query = |query: &str| {
+        check(&format!(
+            "below = 0.5\nprometheus = {{ url = \"https://metrics.example\", query = '''{query}''' }}"
+        ))
+    };
+    at(1, &check("below = 1"), &["does not say what it looks at", "`alarm` (an alarm's name)"]);
+    at(
+        1,
+        &check("alarm = \"a\"\njson = { url = \"https://x\", pointer = \"\" }"),
+        &["more than one"],
+    );
+    at(
+        1,
+        &check("json = { url = \"https://x\", pointer = \"/a\" }"),
+        &["does not say what is good"],
+    );
+    at(3, &query("up{service=\"{{servise}}\"}"), &["`{{servise}}` stands for", "mean `service`?"]);
+    at(3, &query(" "), &["it is empty"]);
+    at(3, &check("alarm = \"a\"\nbelow = 1"), &["`below` is not for an alarm"]);
+    at(
+        2,
+        &check("below = 1\nabove = 2\njson = { url = \"https://x\", pointer = \"/a\" }"),
+        &["both below"],
+    );
+    at(
+        3,
+        &check("below = 1\nequals = 2\njson = { url = \"https://x\", pointer = \"/a\" }"),
+        &["stands alone"],
+    );
+    at(3, &check("below = 1\njson = { url = \"https://x\", pointer = \"$.a\" }"), &["RFC 6901"]);
+    at(2, &check("below = inf\njson = { url = \"https://x\", pointer = \"/a\" }"), &["finite"]);
+    at(
+        3,
+        &check("equals = 1\njson = { url = \"https://x/{{service}}\", pointer = \"/a\" }"),
+        &["no placeholders"],
+    );
+    let token = "token = { from = \"env\", variable = \"T\" }";
+    let json = |url: &str| {
+        check(&format!("equals = \"ok\"\njson = {{ url = \"{url}\", pointer = \"/a\", {token} }}"))
+    };
+    at(3, &json("http://metrics.example"), &["in the clear", "https://"]);
+    for fine in
+        [json("http://127.0.0.1:9090"), json("https://x"), query("up{a=\"{{release}}\"} > 0")]
+    {
+        Project::new(BASE).with("dev", fine).load("dev").unwrap();
+    }
+    let written =
+        "below = 1\njson = { url = \"https://x\", pointer = \"/a\", token = \"s3cr3t-value\" }";
+    let error = refused(&check(written)).to_string();
+    assert!(error.contains("holds a secret") && !error.contains("s3cr3t-value"), "{error}");
+    at(2, &check("no_data = \"pass\"\nalarm = \"a\""), &["`fail`", "`breaker`"]);
+}

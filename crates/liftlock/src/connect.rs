@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use liftlock_aws::{Alarms, Clients, Credentials, EcsSwitch, EcsTarget, RdsSnapshots};
+use liftlock_aws::{Alarm, Alarms, Clients, Credentials, EcsSwitch, EcsTarget, RdsSnapshots};
 use liftlock_environment::Environment;
 use liftlock_environment::config::Engine;
 use liftlock_ledger::{Ledger, Location};
@@ -12,7 +12,7 @@ use liftlock_model::Exit;
 use liftlock_probe::Prober;
 use liftlock_promote::emergency::Memories;
 use liftlock_promote::{
-    AlarmBoard, Infrastructure, KnownAlarms, Ringing, Site, TerraformInfrastructure,
+    AlarmBoard, AlarmState, Infrastructure, KnownAlarms, Ringing, Site, TerraformInfrastructure,
 };
 use liftlock_rollout::{Revisions, Switch, Switches, Target, TargetError, TargetErrorKind};
 
@@ -166,6 +166,18 @@ impl AlarmBoard for Board {
             .into_iter()
             .map(|alarm| Ringing { name: alarm.name, reason: alarm.reason })
             .collect())
+    }
+
+    async fn state(&self, name: &str) -> Result<AlarmState, String> {
+        let state = self.alarms.state(name).await.map_err(|error| error.to_string())?;
+        Ok(match state {
+            None => AlarmState::Missing,
+            Some(liftlock_aws::AlarmState::Quiet) => AlarmState::Quiet,
+            Some(liftlock_aws::AlarmState::Unknown) => AlarmState::Unknown,
+            Some(liftlock_aws::AlarmState::Rings(Alarm { reason, since, .. })) => {
+                AlarmState::Rings { reason, since }
+            }
+        })
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod exchange;
 mod health;
+mod measure;
 mod prober;
 mod smoke;
 mod sql;
 mod text;
 
 pub use health::{DatabaseState, DeepHealth, Health};
+pub use measure::{Headers, NoReading, Reading};
 pub use prober::{Prober, ProberError};
 pub use smoke::{SmokeReport, SmokeResult};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use liftlock_environment::config::Smoke;
 use reqwest::Client;
 use secrecy::SecretString;
@@ -10,6 +11,7 @@ use url::Url;
 
 use crate::exchange::{self, Connections, ExchangeError, address, exchange};
 use crate::health::{self, DeepHealth, Health};
+use crate::measure::{self, NoReading, Reading};
 use crate::smoke::{self, SmokeReport, SmokeResult, Subject};
 use crate::text::root_cause;
 
@@ -74,6 +76,39 @@ impl Prober {
             report.results.push(result);
         }
         report
+    }
+
+    /// Asks Prometheus one instant query, over a connection of its own, within `timeout` in all. The headers' values are secrets; no
+    /// redirect is followed with them.
+    pub async fn prometheus(
+        &self,
+        base: &Url,
+        query: &str,
+        headers: &measure::Headers,
+        timeout: Duration,
+    ) -> Result<Reading, NoReading> {
+        let limit = format!("{}ms", timeout.as_millis().max(1));
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("query", query)
+            .append_pair("timeout", &limit)
+            .finish();
+        let kind = "application/x-www-form-urlencoded";
+        let request =
+            self.fresh.post(measure::query(base)?).header("content-type", kind).body(form);
+        measure::read_prometheus(&measure::ask(request, headers, timeout).await?)
+    }
+
+    /// Asks a URL that answers with JSON, and takes the value at the pointer (RFC 6901); the rest as [`Prober::prometheus`].
+    pub async fn json(
+        &self,
+        url: &Url,
+        pointer: &str,
+        headers: &measure::Headers,
+        timeout: Duration,
+    ) -> Result<Reading, NoReading> {
+        let request = self.fresh.get(url.clone()).header("accept", "application/json");
+        let answer = measure::ask(request, headers, timeout).await?;
+        measure::read_json(&answer, pointer, Timestamp::now())
     }
 
     async fn get(

@@ -54,6 +54,6 @@ pub use report::{Notice, Report};
 pub use run::{Ask, Conclusion, history, resume, start};
 pub use saved::{InfrastructureRun, SavedInfrastructure};
 pub use scribe::Scribe;
-pub use site::{AlarmBoard, KnownAlarms, Ringing, Site};
+pub use site::{AlarmBoard, AlarmState, KnownAlarms, Ringing, Site};
 pub use switch::switch_of;
 pub use terraform::TerraformInfrastructure;

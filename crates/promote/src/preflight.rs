@@ -13,6 +13,7 @@ use crate::plan::{ACCEPT_DATA_LOSS, KEEP_SCHEMA};
 use crate::run::Matter;
 use crate::site::Site;
 use crate::steps;
+use crate::steps::checks::secrets_are_there;
 use crate::steps::traffic::refuse_half_way;
 
 /// Looks at everything that the run needs.
@@ -22,6 +23,9 @@ use crate::steps::traffic::refuse_half_way;
 pub(crate) async fn check(site: &Site, matter: &Matter) -> Result<(), StepError> {
     site.infrastructure.ready().await?;
     site.known_alarms.note(site.alarms.as_ref()).await;
+    if matter.kind != RunKind::Rollback {
+        secrets_are_there(site, matter.previous.is_some()).await?;
+    }
     for (service, live) in cloud(site).await? {
         refuse_half_way(&site.environment.name, service, &live)?;
     }

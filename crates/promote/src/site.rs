@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use liftlock_environment::{Environment, SecretStore};
 use liftlock_ledger::{Ledger, Location};
 use liftlock_migrate::snapshot::Snapshots;
@@ -58,20 +59,50 @@ pub struct Ringing {
     pub reason: String,
 }
 
+/// How an alarm stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlarmState {
+    /// OK.
+    Quiet,
+    /// ALARM.
+    Rings {
+        /// Why, as the alarm itself says.
+        reason: String,
+        /// Since when, where that is told.
+        since: Option<Timestamp>,
+    },
+    /// INSUFFICIENT_DATA.
+    Unknown,
+    /// There is no alarm of this name.
+    Missing,
+}
+
 /// The alarms that rang when a run began: they say nothing about what the run did since. Read once for the whole run, since an
 /// alarm that its first users set off may ring only while more of them are on the way.
 #[derive(Debug, Default)]
-pub struct KnownAlarms(Mutex<BTreeSet<String>>);
+pub struct KnownAlarms(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    names: BTreeSet<String>,
+    noted: Option<Timestamp>,
+}
 
 impl KnownAlarms {
     /// Looks, at the beginning of a run. A board that cannot be read knows none.
     pub(crate) async fn note(&self, board: &dyn AlarmBoard) {
         let ringing = board.ringing().await.unwrap_or_default();
-        *self.0.lock().await = ringing.into_iter().map(|alarm| alarm.name).collect();
+        let names = ringing.into_iter().map(|alarm| alarm.name).collect();
+        *self.0.lock().await = Known { names, noted: Some(Timestamp::now()) };
     }
 
     pub(crate) async fn names(&self) -> BTreeSet<String> {
-        self.0.lock().await.clone()
+        self.0.lock().await.names.clone()
+    }
+
+    /// When that was; none in a run that goes on where another was interrupted.
+    pub(crate) async fn noted(&self) -> Option<Timestamp> {
+        self.0.lock().await.noted
     }
 }
 
@@ -80,6 +111,9 @@ impl KnownAlarms {
 pub trait AlarmBoard: Send + Sync {
     /// The alarms in state ALARM now.
     async fn ringing(&self) -> Result<Vec<Ringing>, String>;
+
+    /// How the alarm of this whole name stands, be it the environment's own or not.
+    async fn state(&self, name: &str) -> Result<AlarmState, String>;
 }
 
 impl Site {

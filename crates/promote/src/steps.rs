@@ -1,6 +1,7 @@
 //! The steps of promotions and rollbacks: thin adapters from the peers to the saga.
 
 pub(crate) mod bake;
+pub(crate) mod checks;
 pub(crate) mod compare;
 pub(crate) mod database;
 pub(crate) mod fleet;

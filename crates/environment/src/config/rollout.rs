@@ -1,5 +1,6 @@
 //! How traffic moves.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema};
@@ -7,6 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::checks::NamedCheck;
 use crate::analysis::Analysis;
 use crate::period::Period;
 
@@ -34,6 +36,8 @@ pub struct Rollout {
     pub breaker: Breaker,
     /// How the new version is compared with the old one while both serve. Left out: it is not.
     pub analysis: Option<Analysis>,
+    /// What else it is judged by while it is watched: CloudWatch alarms, queries to Prometheus, values of JSON endpoints, each by a name.
+    pub checks: BTreeMap<String, NamedCheck>,
     /// How many task definitions are kept after a promotion: the newest, and whatever a colour is set to; those before are taken out of use
     /// (ECS keeps them as inactive). Left out: all.
     #[schemars(range(min = 2, max = 1000))]
@@ -52,6 +56,7 @@ impl Default for Rollout {
             poll: Period::from_secs(5),
             breaker: Breaker::default(),
             analysis: None,
+            checks: BTreeMap::new(),
             keep_task_definitions: None,
         }
     }

@@ -10,6 +10,7 @@ use liftlock_rollout::{Breaker, Tripped, Wait, Watched, watch};
 use liftlock_saga::{Context, Handle, StepError, StepErrorKind};
 use tokio::time::Instant;
 
+use super::checks::{self, Found, NamedChecks};
 use super::compare::{Comparison, Seen};
 use super::look::Look;
 use super::traffic::Chosen;
@@ -30,6 +31,7 @@ pub(crate) struct Bake<'a> {
 enum Stopped<'a> {
     Tripped(Tripped),
     Worse(Vec<Seen<'a>>),
+    Check,
 }
 
 #[async_trait]
@@ -73,19 +75,22 @@ impl Look for Bake<'_> {
             cancel: cx.cancelled(),
             on: &on,
         };
+        let checks = NamedChecks::begin(&self.frame, cx, &self.chosen, self.share, &on).await?;
         let mut breaker = Breaker::new(&limits);
-        let ended = self.watch_and_compare(&check, &mut breaker, &comparison, &wait).await;
-        self.record(ended).await
+        let ended =
+            self.watch_and_compare(&check, &mut breaker, (&comparison, &checks), &wait).await;
+        self.record(ended, &checks.found().await).await
     }
 }
 
 impl<'a> Bake<'a> {
-    /// Watches for the whole bake, and goes on watching while the numbers to compare by are too few, until patience ends.
+    /// Watches for the whole bake, and goes on watching while the numbers to compare by are too few, until patience ends, or while what a
+    /// named check comes to is open.
     async fn watch_and_compare(
         &self,
         check: &LiveCheck<'_>,
         breaker: &mut Breaker,
-        comparison: &Comparison<'a>,
+        (comparison, checks): (&Comparison<'a>, &NamedChecks<'_>),
         wait: &Wait<'_>,
     ) -> Result<(Watched, Vec<Seen<'a>>), Stopped<'a>>
     where
@@ -98,28 +103,38 @@ impl<'a> Bake<'a> {
             let watched = tokio::select! {
                 biased;
                 worse = comparison.until_bad(), if !comparison.is_empty() => return Err(Stopped::Worse(worse)),
+                () = checks.until_bad(), if !checks.is_empty() => return Err(Stopped::Check),
                 watched = watch(check, breaker, length, wait) => watched.map_err(Stopped::Tripped)?,
             };
-            let seen = tokio::select! {
+            let looks = async { tokio::join!(comparison.look(), checks.look_at_the_end()) };
+            let (seen, bad) = tokio::select! {
                 biased;
                 () = wait.cancel.cancelled() => {
                     return Err(Stopped::Tripped(Tripped::Cancelled { watched: start.elapsed() }));
                 }
-                seen = comparison.look() => seen,
+                looked = looks => looked,
             };
             let is = |verdict| seen.iter().any(|seen| seen.verdict() == verdict);
             if is(Verdict::Fail) {
                 return Err(Stopped::Worse(seen));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !is(Verdict::Inconclusive) || left.is_zero() {
-                return Ok((watched, seen));
+            if bad {
+                return Err(Stopped::Check);
             }
-            (wait.on)(format!(
-                "too few requests to compare by yet; waiting for up to {} more",
-                period(left)
-            ));
-            length = comparison.every().min(left);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_short = is(Verdict::Inconclusive) && !left.is_zero();
+            let open = checks.open().await;
+            if is_short {
+                (wait.on)(format!(
+                    "too few requests to compare by yet; waiting for up to {} more",
+                    period(left)
+                ));
+            }
+            let next = is_short.then(|| comparison.every().min(left));
+            length = match next.into_iter().chain(open).min() {
+                Some(length) => length,
+                None => return Ok((watched, seen)),
+            };
         }
     }
 
@@ -127,14 +142,18 @@ impl<'a> Bake<'a> {
     async fn record(
         &self,
         ended: Result<(Watched, Vec<Seen<'_>>), Stopped<'_>>,
+        checks: &[Found],
     ) -> Result<String, StepError> {
         let (breaker, seen) = match ended {
             Ok((watched, seen)) => (Some(Ok(watched)), seen),
             Err(Stopped::Tripped(tripped)) => (Some(Err(tripped)), Vec::new()),
             Err(Stopped::Worse(seen)) => (None, seen),
+            Err(Stopped::Check) => (None, Vec::new()),
         };
         let watched = breaker.as_ref().map(|watched| observed(&self.name, watched));
-        for event in watched.into_iter().chain(seen.iter().map(|seen| seen.event(&self.name))) {
+        let compared = seen.iter().map(|seen| seen.event(&self.name));
+        let checked = checks.iter().map(|found| found.event(&self.name));
+        for event in watched.into_iter().chain(compared).chain(checked) {
             self.frame.scribe.write(event).await.map_err(|error| StepError::from_error(&error))?;
         }
         let mut notes = Vec::new();
@@ -152,6 +171,7 @@ impl<'a> Bake<'a> {
         for seen in failed.into_iter().chain(&seen) {
             notes.push(seen.conclude()?);
         }
+        notes.extend(checks::conclude(checks)?);
         Ok(notes.join("; "))
     }
 }

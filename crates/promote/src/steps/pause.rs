@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use liftlock_ledger::Query;
 use liftlock_model::{Actor, Entry, Event, Reversal, ServiceName, StepName, StepPlan};
-use liftlock_rollout::{Breaker, Wait, watch, watch_until};
+use liftlock_rollout::{Breaker, Wait, watch_until};
 use liftlock_saga::{Context, Handle, StepError, StepErrorKind};
 
 use super::bake::{limits, nothing_serves, observed, period};
+use super::checks::{self, NamedChecks};
 use super::look::Look;
 use super::traffic::Chosen;
 use super::{Frame, step_plan};
@@ -65,8 +66,16 @@ impl Look for WaitForPerson<'_> {
         let paused = self.begin().await?;
         let mut breaker = Breaker::new(&limits);
         let doing = format!("paused with {} % of the traffic", self.share);
+        let checks = NamedChecks::begin(&self.frame, cx, &self.chosen, self.share, &on).await?;
         let answer = self.answer(&paused, &wait);
-        let answer = match watch_until(&check, &mut breaker, answer, &doing, &wait).await {
+        let answer = tokio::select! {
+            biased;
+            () = checks.until_bad(), if !checks.is_empty() => {
+                return self.checked(&checks).await.map(|notes| notes.join("; "));
+            }
+            answer = watch_until(&check, &mut breaker, answer, &doing, &wait) => answer,
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             Err(tripped) => return self.conclude(Err(tripped)).await,
         };
@@ -78,8 +87,10 @@ impl Look for WaitForPerson<'_> {
             return Err(StepError::new(StepErrorKind::Failed, text));
         };
         // Whoever resumes it does not say that it is well.
-        let seen = watch(&check, &mut breaker, Duration::ZERO, &wait).await;
+        let seen = checks.last_look(&check, &mut breaker, &wait).await;
+        let checked = self.checked(&checks).await?;
         let seen = self.conclude(seen).await?;
+        let seen = [vec![seen], checked].concat().join("; ");
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         Ok(format!("resumed by {by}{reason}; {seen}"))
     }
@@ -144,6 +155,15 @@ impl WaitForPerson<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Puts on record what the named checks came to, and says whether the rollout goes on.
+    async fn checked(&self, checks: &NamedChecks<'_>) -> Result<Vec<String>, StepError> {
+        let found = checks.found().await;
+        for event in found.iter().map(|found| found.event(&self.name)) {
+            self.frame.scribe.write(event).await.map_err(|error| StepError::from_error(&error))?;
+        }
+        checks::conclude(&found)
     }
 
     async fn conclude(
