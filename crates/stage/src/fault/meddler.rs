@@ -112,7 +112,7 @@ fn hog(group: u32, rate: u32, limit: u64) -> std::io::Result<Hog> {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / PIECES);
         let Some(mut input) = input else { return };
         // Killed long before it has twice what the task may have; if not, it is at least no danger to the machine.
-        for _ in 0..(2 * limit / piece.len().max(1) as u64) {
+        for _ in 0..(2 * limit).div_ceil(piece.len().max(1) as u64) {
             pace.tick().await;
             if input.write_all(&piece).await.is_err() {
                 return;
