@@ -1,12 +1,13 @@
 //! One look at the running application: its health contract, its database, its smoke requests, its alarms.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use liftlock_environment::config::Smoke;
-use liftlock_model::Verdict;
+use liftlock_model::{ServiceName, Verdict};
 use liftlock_probe::{DatabaseState, SmokeResult};
-use liftlock_rollout::{Check, Observation, Requests, Urls};
+use liftlock_rollout::{Check, Observation, Requests, TargetError, Urls};
 use liftlock_saga::StepError;
 
 use crate::site::Site;
@@ -21,6 +22,8 @@ pub(crate) struct LiveCheck<'a> {
     known: BTreeSet<String>,
     /// Requests without a body are safe to repeat at every look.
     safe: Vec<Smoke>,
+    /// How many tasks of each service's new version had died before.
+    died: BTreeMap<ServiceName, usize>,
 }
 
 impl<'a> LiveCheck<'a> {
@@ -34,8 +37,32 @@ impl<'a> LiveCheck<'a> {
             .filter(|smoke| is_safe(smoke))
             .cloned()
             .collect();
-        Ok(Self { site, urls, whole: share == 100, known: site.known_alarms.names().await, safe })
+        let known = site.known_alarms.names().await;
+        let died = deaths(site).await.into_iter().flatten();
+        let died = died.map(|(service, deaths)| (service, deaths.len())).collect();
+        Ok(Self { site, urls, whole: share == 100, known, safe, died })
     }
+
+    /// Why tasks of the new version died since this began to watch, if the platform says.
+    async fn died(&self) -> Option<Vec<String>> {
+        let mut all = Vec::new();
+        for (service, deaths) in deaths(self.site).await? {
+            let before = self.died.get(&service).copied().unwrap_or_default();
+            // The newest are first.
+            let since = deaths.into_iter().rev().skip(before);
+            all.extend(since.map(|why| format!("a task of {service} died: {why}")));
+        }
+        Some(all)
+    }
+}
+
+/// Why tasks of each service's new version died, newest first: of the colour that the test listener shows. None if any is not known.
+async fn deaths(site: &Site) -> Option<Vec<(ServiceName, Vec<String>)>> {
+    let looks = site.targets.iter().map(async |(service, target)| {
+        let live = target.live().await?;
+        Ok::<_, TargetError>((service.clone(), live.colour(live.test).stopped.clone()))
+    });
+    try_join_all(looks).await.ok()
 }
 
 /// GET and HEAD are safe methods (RFC 9110, section 9.2.1).
@@ -58,12 +85,13 @@ impl Check for LiveCheck<'_> {
                 false => None,
             }
         };
-        let (health, users, deep, report, alarms) = tokio::join!(
+        let (health, users, deep, report, alarms, died) = tokio::join!(
             prober.health(&self.urls.test, timeout),
             users,
             prober.deep_health(&self.urls.test, timeout),
             prober.smoke(&self.safe, Some(&self.urls.test), None, timeout, &mut quiet),
             self.site.alarms.ringing(),
+            self.died(),
         );
         let mut healthy = health.ok;
         if !health.ok {
@@ -84,6 +112,7 @@ impl Check for LiveCheck<'_> {
             DatabaseState::Unknown => None,
         };
         let errors = report.results.iter().filter(|result| result.verdict == Verdict::Fail);
+        bad.extend(died.iter().flatten().cloned());
         bad.extend(errors.clone().map(|result| format!("{}: {}", result.name, result.detail)));
         let requests =
             Requests { total: report.results.len() as u64, errors: errors.count() as u64 };
@@ -105,6 +134,7 @@ impl Check for LiveCheck<'_> {
             health: (!healthy || !is_blind).then_some(healthy),
             requests: Some(requests),
             database,
+            died: died.map(|died| u32::try_from(died.len()).unwrap_or(u32::MAX)),
             detail: (!bad.is_empty()).then(|| bad.join("; ")),
         }
     }

@@ -24,6 +24,8 @@ pub struct Observation {
     pub requests: Option<Requests>,
     /// Its database was reached.
     pub database: Option<bool>,
+    /// How many of its tasks have died since it is watched: those that ended by themselves, or whose health checks failed.
+    pub died: Option<u32>,
     /// What was bad or unknown, for people.
     pub detail: Option<String>,
 }
@@ -65,6 +67,8 @@ pub struct Breaker {
     errors_since: Option<Duration>,
     /// Since when the database is unreachable.
     database_since: Option<Duration>,
+    /// How many tasks had died at the last look that knew.
+    died: u32,
     /// Looks that learned something.
     size: u64,
     /// Looks that learned something bad.
@@ -85,6 +89,7 @@ impl Breaker {
             healthy: None,
             errors_since: None,
             database_since: None,
+            died: 0,
             size: 0,
             bad: 0,
             blind: 0,
@@ -112,12 +117,14 @@ impl Breaker {
         let health = self.health(seen.health);
         let errors = self.errors(seen.requests);
         let database = self.database(seen.database);
-        let bad = seen.health == Some(false)
+        let died = self.died(seen.died);
+        let bad = died.is_some()
+            || seen.health == Some(false)
             || seen.database == Some(false)
             || seen.requests.is_some_and(|requests| self.too_many(requests));
         self.bad += u64::from(bad);
         if self.trip.is_none() {
-            self.trip = health.or(errors).or(database).map(|mut reason| {
+            self.trip = health.or(errors).or(database).or(died).map(|mut reason| {
                 if let Some(detail) = &seen.detail {
                     reason.push_str(&format!(" ({})", crate::error::printable(detail)));
                 }
@@ -188,6 +195,13 @@ impl Breaker {
         (length > self.limits.database_unreachable_for.duration())
             .then(|| format!("the database was unreachable for {}", spoken(length)))
     }
+
+    /// One task may die of what is not its own: the machine under it. That others took its place is no reason to go on when that repeats.
+    fn died(&mut self, died: Option<u32>) -> Option<String> {
+        self.died = self.died.max(died?);
+        (self.died >= self.limits.task_failures.max(1))
+            .then(|| format!("{} tasks died while it was watched", self.died))
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +271,16 @@ mod tests {
         );
     }
 
+    /// Shows A-RB-1 beyond its words: a version whose tasks keep dying is not good, however many others answer meanwhile.
+    #[test]
+    fn the_second_task_that_dies_trips() {
+        let died = |died| Observation { died, ..health(true) };
+        assert_eq!(trips_at(30, [died(Some(0)), died(Some(1)), died(None), died(Some(1))]), None);
+        assert_eq!(trips_at(30, [died(Some(1)), died(Some(2))]), Some(30));
+        // The platform forgets those that died long ago.
+        assert_eq!(trips_at(30, [died(Some(1)), died(Some(0)), died(Some(2))]), Some(60));
+    }
+
     #[test]
     fn no_data_is_never_a_pass() {
         let mut breaker = breaker();
@@ -307,6 +331,7 @@ mod tests {
                     health: Some(healthy),
                     requests: Some(Requests { total: 100, errors }),
                     database: Some(reached),
+                    died: Some(0),
                     detail: None,
                 };
                 let row = |length: usize, bad: &dyn Fn(&(bool, u64, bool)) -> bool| {

@@ -218,6 +218,10 @@ pub struct Breaker {
     pub error_rate_for: Period,
     /// How long the database may be unreachable.
     pub database_unreachable_for: Period,
+    /// How many tasks of the new version may die during a bake or a pause (end by themselves, run out of memory, fail the load balancer's
+    /// health checks), though others take their place; the one that reaches this number trips the breaker.
+    #[schemars(range(min = 1))]
+    pub task_failures: u32,
 }
 
 impl Default for Breaker {
@@ -228,6 +232,7 @@ impl Default for Breaker {
             error_rate: 5.0,
             error_rate_for: Period::from_secs(120),
             database_unreachable_for: Period::from_secs(60),
+            task_failures: 2,
         }
     }
 }

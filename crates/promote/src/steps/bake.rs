@@ -223,6 +223,7 @@ fn strictest<'b>(
         error_rate: a.error_rate.min(b.error_rate),
         error_rate_for: a.error_rate_for.min(b.error_rate_for),
         database_unreachable_for: a.database_unreachable_for.min(b.database_unreachable_for),
+        task_failures: a.task_failures.min(b.task_failures),
     })
 }
 
