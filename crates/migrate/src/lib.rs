@@ -49,7 +49,7 @@ pub use database::{Database, Pending, Status, StatusError};
 pub use directive::{Allow, Directives};
 pub use drift::{Baseline, Drift, DriftPolicy, Drifted};
 pub use dry_run::{
-    Again, Blocks, COMMENT, DryRun, DryRunError, Lock, Loss, ReportError, RowsTouched,
+    Again, Blocks, COMMENT, Copied, DryRun, DryRunError, Lock, Loss, ReportError, RowsTouched,
     StatementTrial, Trial, Verdict, append_step_summary, markdown, sarif, write_markdown,
     write_sarif,
 };

@@ -36,6 +36,8 @@ pub struct Settings {
     pub drift: DriftPolicy,
     /// Whether each run looks at the schema before and after it, and keeps it. A throw-away copy has nobody to look at it later.
     pub keep_schema: bool,
+    /// Of a schema with at least so many tables, a dry-run copies only what the migrations can reach.
+    pub whole_copy_below: usize,
     /// Who runs them; kept in the history.
     pub actor: Actor,
     /// The run that they belong to, if any; kept in the history.
@@ -64,6 +66,7 @@ impl Settings {
             lint: LintSettings::default(),
             drift: DriftPolicy::Refuse,
             keep_schema: true,
+            whole_copy_below: 100,
             actor,
             run: None,
             reason: None,

@@ -27,6 +27,8 @@ mod drift;
 mod dry_run;
 #[path = "database/dry_run_lint.rs"]
 mod dry_run_lint;
+#[path = "database/dry_run_part.rs"]
+mod dry_run_part;
 #[path = "database/dry_run_reports.rs"]
 mod dry_run_reports;
 #[path = "database/dry_run_statements.rs"]

@@ -21,6 +21,9 @@ pub struct Reports {
     /// Ends with 1 if a dry-run finds as much as a warning
     #[arg(long, requires = "dry_run")]
     strict: bool,
+    /// Tries it on a copy of the whole schema, also where it is large and the migrations can reach only a part of it
+    #[arg(long, requires = "dry_run")]
+    whole_copy: bool,
 }
 
 impl Reports {
@@ -36,6 +39,9 @@ impl Reports {
             Exit::Failed => Failed { exit: Exit::Usage, ..failed },
             _ => failed,
         })?;
+        if self.whole_copy {
+            database.settings.whole_copy_below = usize::MAX;
+        }
         let tried = database.dry_run(&migrations).await;
         let tried = tried.map_err(|error| Failed::ended(&error, error.exit()))?;
         write_reports(&tried, self).map_err(Failed::usage)?;

@@ -1,6 +1,6 @@
 //! The shadow at work: each migration up, its rollback, and up again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use liftlock_model::Phase;
@@ -18,8 +18,9 @@ use crate::failure::{Failure, ScriptError, reason};
 use crate::files::{Migration, Migrations, Script};
 use crate::finding::Finding;
 use crate::schema::{Difference, ObjectChange, Reader, Schema};
+use crate::shadow::need::{Name, names};
 use crate::shadow::sizes::{Sizes, null_fraction};
-use crate::shadow::{Dump, Shadow, TrialError};
+use crate::shadow::{Copied, Dump, Shadow, TrialError};
 
 /// What `RAISE EXCEPTION` and `ASSERT` give, unless they say otherwise.
 const RAISED: [&str; 2] = ["P0001", "P0004"];
@@ -36,10 +37,20 @@ impl Stage {
         target: &mut Database,
         scripts: &[&Script],
         dump: Option<Dump>,
+        needed: bool,
     ) -> Result<Self, DryRunError> {
-        let shadow = Shadow::like(target, scripts, dump).await?;
+        let shadow = Shadow::like(target, scripts, dump, needed).await?;
         let database = Database::connect(&shadow.url, target.settings.on_a_copy()).await?;
         Ok(Self { database, shadow })
+    }
+
+    /// Names that something has, where it matters.
+    async fn names(&mut self) -> Result<HashSet<Name>, DryRunError> {
+        if self.shadow.dump.as_ref().and_then(Dump::part).is_none() {
+            return Ok(HashSet::new());
+        }
+        let read = names(&mut self.database.connection).await;
+        read.map_err(|error| failed(&self.database.address.place, &error))
     }
 }
 
@@ -59,6 +70,10 @@ pub(super) struct Bench<'a> {
     /// What it cannot live with any more, so far.
     broken: Vec<Break>,
     pub(super) findings: Vec<Finding>,
+    /// How much of the schema the copy has, if it was asked for less than all.
+    pub(super) copied: Option<Copied>,
+    /// Names that the copy of a part had at the beginning.
+    names: HashSet<Name>,
 }
 
 impl<'a> Bench<'a> {
@@ -67,14 +82,18 @@ impl<'a> Bench<'a> {
         migrations: &'a Migrations,
         pending: &[&'a Migration],
         sizes: &'a Sizes,
+        needed: bool,
     ) -> Result<Self, DryRunError> {
         let scripts = pending
             .iter()
             .flat_map(|one| [Some(&one.up), Some(&one.rollback), one.verify.as_ref()]);
         let scripts: Vec<&Script> = scripts.flatten().collect();
-        let mut stage = Stage::open(target, &scripts, None).await?;
+        let mut stage = Stage::open(target, &scripts, None, needed).await?;
         let (reader, base) = look(&mut stage.database).await?;
+        let names = stage.names().await?;
         Ok(Self {
+            copied: stage.shadow.copied.clone(),
+            names,
             target,
             migrations,
             scripts,
@@ -183,12 +202,45 @@ impl<'a> Bench<'a> {
     /// What follows is tried on a copy that has this migration once, as the database will.
     async fn begin_anew(&mut self, migration: &Migration) -> Result<bool, DryRunError> {
         let dump = self.stage.shadow.dump.take();
-        self.stage = Stage::open(self.target, &self.scripts, dump).await?;
+        self.stage = Stage::open(self.target, &self.scripts, dump, false).await?;
         let worked = self.up(migration, false, false).await;
         (self.reader, self.surface) = look(&mut self.stage.database).await?;
         self.schema = self.reader.schema();
         self.origins = BTreeMap::new();
         Ok(worked.is_ok())
+    }
+
+    /// All again, on a copy of the whole schema.
+    pub(super) async fn begin_whole(&mut self, why: String) -> Result<(), DryRunError> {
+        let dump = self.stage.shadow.dump.take().map(Dump::whole);
+        self.stage = Stage::open(self.target, &self.scripts, dump, false).await?;
+        (self.reader, self.base) = look(&mut self.stage.database).await?;
+        self.schema = self.reader.schema();
+        self.surface = self.base.clone();
+        self.origins = origins(&self.base);
+        self.copied = self.copied.take().map(|copied| copied.all_since(why));
+        self.broken.clear();
+        self.findings.clear();
+        Ok(())
+    }
+
+    /// Why what was seen may be other on a whole copy: it failed, or got a name that is taken there.
+    pub(super) async fn doubt(&mut self, trial: &Trial) -> Result<Option<String>, DryRunError> {
+        let Some(part) = self.stage.shadow.dump.as_ref().and_then(Dump::part) else {
+            return Ok(None);
+        };
+        let failed_script = match (&trial.rollback, &trial.again) {
+            (Verdict::CannotRun { .. } | Verdict::Refuses { .. }, _) => Some("the rollback"),
+            (_, Again::Fails { .. }) => Some("the second run"),
+            _ => trial.failure.as_ref().map(|_| "the first run"),
+        };
+        if let Some(script) = failed_script {
+            return Ok(Some(format!("{script} of {} failed on a copy of a part", trial.file)));
+        }
+        let database = &mut self.stage.database;
+        let clash = part.clash(&mut database.connection, &self.names).await;
+        let clash = clash.map_err(|error| failed(&database.address.place, &error))?;
+        Ok(clash.map(|name| format!("{} makes {name}, a name that is taken", trial.file)))
     }
 
     fn tell(

@@ -28,6 +28,7 @@ use crate::files::{Migration, Migrations};
 use crate::finding::{Finding, Severity};
 use crate::history;
 use crate::lint::lint;
+pub use crate::shadow::Copied;
 use crate::shadow::TrialError;
 use crate::shadow::sizes::{self, TableSize};
 use crate::text::lines;
@@ -85,6 +86,8 @@ pub struct DryRun {
     pub directory: PathBuf,
     /// Where they were tried; nothing if nothing is pending.
     pub tried_on: Option<String>,
+    /// How much of the schema the copy had; nothing if it was not asked for less than all.
+    pub copied: Option<Copied>,
     /// What is pending, in order, as far as it could be tried.
     pub migrations: Vec<Trial>,
     /// What is pending and was not tried, since one before it failed.
@@ -106,6 +109,7 @@ impl DryRun {
             database,
             directory: migrations.directory().to_owned(),
             tried_on: None,
+            copied: None,
             migrations: Vec::new(),
             not_tried: Vec::new(),
             findings: Vec::new(),
@@ -180,6 +184,7 @@ impl Database {
     }
 }
 
+/// Tries them on a copy that has what they can reach. What fails there is tried again on a whole one before it is told.
 async fn try_all(
     target: &mut Database,
     migrations: &Migrations,
@@ -187,26 +192,50 @@ async fn try_all(
     sizes: &sizes::Sizes,
     result: &mut DryRun,
 ) -> Result<(), DryRunError> {
-    let mut bench = Bench::open(target, migrations, pending, sizes).await?;
+    let ordered = result.findings.clone();
+    let needed = sizes.len() >= target.settings.whole_copy_below;
+    let mut bench = Bench::open(target, migrations, pending, sizes, needed).await?;
+    if let Some(doubt) = try_each(&mut bench, pending, result).await? {
+        tracing::debug!(%doubt, "tried again on a whole copy");
+        bench.begin_whole(doubt).await?;
+        result.migrations.clear();
+        result.findings = ordered;
+        try_each(&mut bench, pending, result).await?;
+    }
     let shadow = bench.shadow();
     result.tried_on = Some(shadow.place());
     result.missing.clone_from(&shadow.missing);
+    result.copied.clone_from(&bench.copied);
     result.notes.push(
         "tried without the tables' rows: times, plans and what depends on data are not known; sizes are those of the database".into(),
     );
+    result.notes.extend(result.copied.iter().map(ToString::to_string));
     result.notes.extend(shadow.notes.iter().cloned());
+    result.sizes = named(result, sizes);
+    Ok(())
+}
+
+/// Gives why the copy may be to blame for what was seen.
+async fn try_each(
+    bench: &mut Bench<'_>,
+    pending: &[&Migration],
+    result: &mut DryRun,
+) -> Result<Option<String>, DryRunError> {
     let mut left = pending.iter();
     for migration in left.by_ref() {
         let (trial, goes_on) = bench.try_one(migration).await?;
+        let doubt = bench.doubt(&trial).await?;
         result.migrations.push(trial);
+        if doubt.is_some() {
+            return Ok(doubt);
+        }
         if !goes_on {
             break;
         }
     }
     result.not_tried = left.map(|migration| migration.id.clone()).collect();
     result.findings.append(&mut bench.findings);
-    result.sizes = named(result, sizes);
-    Ok(())
+    Ok(None)
 }
 
 /// The sizes of what the report names.

@@ -8,7 +8,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::COPY_LIMIT;
+use super::need::{Copied, Graph, Part, part};
 use crate::failure::reason;
+use crate::files::Script;
 use crate::script::inspect;
 
 /// How many statements one message holds. They are one transaction, which may lock only so much.
@@ -23,6 +25,8 @@ pub(crate) struct Dump {
     statements: Vec<Range<usize>>,
     /// How many of them come first and say how the others are to be read.
     settings: usize,
+    /// What of it is made; all, without.
+    part: Option<Box<(Part, Vec<Range<usize>>)>>,
 }
 
 /// Why a schema could not be made.
@@ -52,7 +56,46 @@ impl Dump {
         };
         let settings = looked.statements.iter().take_while(|one| sets(&one.opening)).count();
         let statements = looked.statements.into_iter().map(|one| one.range).collect();
-        Some(Self { sql, statements, settings })
+        Some(Self { sql, statements, settings, part: None })
+    }
+
+    /// Makes only what `scripts` can reach from now on, if that can be told.
+    pub(super) fn limit(&mut self, graph: &Graph, scripts: &[&Script]) -> Copied {
+        match self.part_for(graph, scripts) {
+            Ok((part, wanted)) => {
+                let copied = part.copied.clone();
+                self.part = Some(Box::new((part, wanted)));
+                copied
+            }
+            Err(why) => Copied::all(graph, why),
+        }
+    }
+
+    fn part_for(
+        &self,
+        graph: &Graph,
+        scripts: &[&Script],
+    ) -> Result<(Part, Vec<Range<usize>>), String> {
+        let (settings, rest) = self.statements.split_at(self.settings);
+        let lexing = |range: &Range<usize>| {
+            self.sql[range.clone()].eq_ignore_ascii_case("SET standard_conforming_strings = off")
+        };
+        if settings.iter().any(lexing) {
+            return Err("its strings are not read as the standard says".into());
+        }
+        let part = part(graph, scripts)?;
+        let wanted = part.of_dump(&self.sql, rest)?;
+        Ok((part, wanted))
+    }
+
+    /// The same, of all of the schema.
+    pub(crate) fn whole(self) -> Self {
+        Self { part: None, ..self }
+    }
+
+    /// What a copy of it has, if that is less than all.
+    pub(crate) fn part(&self) -> Option<&Part> {
+        self.part.as_ref().map(|part| &part.0)
     }
 
     /// Makes the schema in an empty database. Gives what could not be made.
@@ -61,10 +104,12 @@ impl Dump {
         // What is thrown away need not be on disk.
         run(&mut connection, "set synchronous_commit = off").await?;
         let mut missing = Vec::new();
-        let (settings, rest) = self.statements.split_at(self.settings);
+        let (settings, all) = self.statements.split_at(self.settings);
+        let rest = self.part.as_ref().map_or(all, |part| &part.1);
         for message in std::iter::once(settings).chain(rest.chunks(MOST)) {
-            let Some((first, last)) = message.first().zip(message.last()) else { continue };
-            match run(&mut connection, &self.sql[first.start..last.end]).await {
+            let texts = message.iter().map(|range| &self.sql[range.clone()]);
+            let text = texts.collect::<Vec<_>>().join(";\n");
+            match run(&mut connection, &text).await {
                 // None of it is done: one by one, then, as far as that goes.
                 Err(sqlx::Error::Database(_)) => {
                     for statement in message {
@@ -82,6 +127,22 @@ impl Dump {
         }
         connection.close().await?;
         Ok(missing)
+    }
+
+    /// Why the copy `to` of a part, where something is `missing`, is not what it should be; nothing if it is.
+    pub(super) async fn flaw(
+        &self,
+        to: &SecretString,
+        missing: &[String],
+    ) -> Result<Option<String>, sqlx::Error> {
+        let Some(part) = self.part() else { return Ok(None) };
+        if let Some(missing) = missing.first() {
+            return Ok(Some(missing.clone()));
+        }
+        let mut connection = PgConnection::connect(to.expose_secret()).await?;
+        let differs = part.differs(&mut connection).await?;
+        connection.close().await?;
+        Ok(differs)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod copy;
 mod history;
+pub(crate) mod need;
 mod private;
 pub(crate) mod reach;
 mod server;
@@ -12,12 +13,15 @@ use std::time::Duration;
 
 use liftlock_postgres::{ClusterError, FilesError, Programs};
 use secrecy::SecretString;
+use sqlx::PgConnection;
 
 use crate::database::Database;
 use crate::failure::reason;
 use crate::files::Script;
 pub(crate) use copy::Dump;
 use copy::RestoreError;
+pub use need::Copied;
+use need::Graph;
 use private::Private;
 use server::OnServer;
 
@@ -92,6 +96,10 @@ pub(crate) struct Shadow {
     pub(crate) missing: Vec<String>,
     /// What it was made from, if that is kept.
     pub(crate) dump: Option<Dump>,
+    /// How much of the schema it has, if it was asked for less than all.
+    pub(crate) copied: Option<Copied>,
+    /// Why it cannot stand for all of the schema.
+    flaw: Option<String>,
     home: Home,
 }
 
@@ -103,35 +111,46 @@ enum Home {
 impl Shadow {
     /// Makes a database with the schema and the migration history of `database`, but none of its other rows: on the same
     /// server if its user may make databases and `scripts` do nothing that all databases of the server share, else on a
-    /// private one. With a `dump` the schema is that of the shadow that it is of.
+    /// private one. With a `dump` the schema is that of the shadow that it is of; without, only what the scripts can reach
+    /// is copied if that is all that is `needed`, and can be told.
     pub(crate) async fn like(
         database: &mut Database,
         scripts: &[&Script],
         dump: Option<Dump>,
+        needed: bool,
+    ) -> Result<Self, TrialError> {
+        let content = Content::Schema { dump, scripts: needed.then_some(scripts), copied: None };
+        let mut shadow = Self::of(database, scripts, content).await?;
+        let Some(flaw) = shadow.flaw.take() else { return Ok(shadow) };
+        tracing::debug!(%flaw, "copied again, whole");
+        let copied = shadow.copied.take().map(|copied| copied.all_since(flaw));
+        let dump = shadow.dump.take().map(Dump::whole);
+        drop(shadow);
+        Self::of(database, scripts, Content::Schema { dump, scripts: None, copied }).await
+    }
+
+    async fn of(
+        database: &mut Database,
+        scripts: &[&Script],
+        content: Content<'_>,
     ) -> Result<Self, TrialError> {
         let programs = Programs::find()?;
         let version = version(database, &programs).await?;
-        let content = |dump| Content::Schema { dump };
-        match why_not_on_the_server(database, scripts).await? {
-            None => {
-                let mut shadow = Self::on_server(database, &programs, content(dump)).await?;
-                if shadow.missing.is_empty() {
-                    return Ok(shadow);
-                }
-                // A superuser of a private server may copy what this user may not.
-                let why = format!(
-                    "user {} may not copy everything on the server itself",
-                    database.address.user
-                );
-                let dump = shadow.dump.take();
-                let private =
-                    Self::on_private(database, &programs, why, version, content(dump)).await;
-                let better =
-                    private.ok().filter(|other| other.missing.len() < shadow.missing.len());
-                Ok(better.unwrap_or(shadow))
-            }
-            Some(why) => Self::on_private(database, &programs, why, version, content(dump)).await,
+        if let Some(why) = why_not_on_the_server(database, scripts).await? {
+            return Self::on_private(database, &programs, why, version, content).await;
         }
+        let mut shadow = Self::on_server(database, &programs, content).await?;
+        if shadow.missing.is_empty() || shadow.flaw.is_some() {
+            return Ok(shadow);
+        }
+        // A superuser of a private server may copy what this user may not.
+        let why =
+            format!("user {} may not copy everything on the server itself", database.address.user);
+        let (dump, copied) = (shadow.dump.take(), shadow.copied.clone());
+        let content = Content::Schema { dump, scripts: None, copied };
+        let private = Self::on_private(database, &programs, why, version, content).await;
+        let better = private.ok().filter(|other| other.missing.len() < shadow.missing.len());
+        Ok(better.unwrap_or(shadow))
     }
 
     /// Makes an empty database beside `database`, where [`Shadow::like`] would make its copy.
@@ -152,17 +171,22 @@ impl Shadow {
     async fn on_server(
         database: &mut Database,
         programs: &Programs,
-        content: Content,
+        content: Content<'_>,
     ) -> Result<Self, TrialError> {
         let url = database.url.clone();
-        let (made, read) =
-            tokio::join!(OnServer::make(database, programs), content.read(programs, &url));
-        let server = made.map_err(|error| failed(database, &error))?;
-        let content = read.map_err(|error| not_read(database, error))?;
+        let limits = content.limits();
+        let make = async {
+            let server = OnServer::make(database, programs).await?;
+            Ok((server, graph(&mut database.connection, limits).await?))
+        };
+        let (made, read) = tokio::join!(make, content.read(programs, &url));
+        let (server, graph) = made.map_err(|error| failed(database, &error))?;
+        let content = read.map_err(|error| not_read(database, error))?.limit(graph);
         let url = server.url();
-        let missing = content.copy(database, programs, &url).await?;
+        let (missing, flaw) = content.copy(database, programs, &url).await?;
         let notes = settings::copy(&mut database.connection, &url, server.name(), false).await;
-        Ok(Self { url, notes, missing, dump: content.dump(), home: Home::Server(server) })
+        let (dump, copied) = content.parts();
+        Ok(Self { url, notes, missing, dump, copied, flaw, home: Home::Server(server) })
     }
 
     async fn on_private(
@@ -170,24 +194,38 @@ impl Shadow {
         programs: &Programs,
         why: String,
         version: (u32, u32),
-        content: Content,
+        content: Content<'_>,
     ) -> Result<Self, TrialError> {
         let user = database.address.user.clone();
-        let (made, read) = tokio::join!(Private::start(), content.read(programs, &database.url));
+        let limits = content.limits();
+        let (made, read, graph) = tokio::join!(
+            Private::start(),
+            content.read(programs, &database.url),
+            graph(&mut database.connection, limits)
+        );
         let private = made.map_err(|source| TrialError::NoPlace {
             why: why.clone(),
             user,
             source: Box::new(source),
         })?;
-        let content = read.map_err(|error| not_read(database, error))?;
+        let graph = graph.map_err(|error| failed(database, &error))?;
+        let content = read.map_err(|error| not_read(database, error))?.limit(graph);
         let mut notes = vec![different_server(&why, programs.version(), version)];
         let prepared = private.prepare(&mut database.connection, &mut notes).await;
         let made = prepared.map_err(|error| failed(database, &error))?;
-        let missing = content.copy(database, programs, &made.admin).await?;
+        let (missing, flaw) = content.copy(database, programs, &made.admin).await?;
         let (name, admin) = (&made.name, &made.admin);
         notes.extend(settings::copy(&mut database.connection, admin, name, true).await);
-        let (url, dump) = (made.trial, content.dump());
-        Ok(Self { url, notes, missing, dump, home: Home::Private(private) })
+        let (dump, copied) = content.parts();
+        Ok(Self {
+            url: made.trial,
+            notes,
+            missing,
+            dump,
+            copied,
+            flaw,
+            home: Home::Private(private),
+        })
     }
 
     /// Where it is, for people.
@@ -201,48 +239,82 @@ impl Shadow {
 
 /// What a shadow begins with.
 #[derive(Debug)]
-enum Content {
+enum Content<'a> {
     /// The schema, which may have been read already, and the migration history.
     Schema {
         dump: Option<Dump>,
+        /// Only what these can reach is wanted.
+        scripts: Option<&'a [&'a Script]>,
+        copied: Option<Copied>,
     },
     Nothing,
 }
 
-impl Content {
+impl Content<'_> {
+    /// Whether it is to be found out what of the schema is wanted.
+    fn limits(&self) -> bool {
+        matches!(self, Self::Schema { scripts: Some(_), dump: None, .. })
+    }
+
     /// Reads the schema, if that is wanted and not done.
     async fn read(self, programs: &Programs, url: &SecretString) -> Result<Self, FilesError> {
         match self {
-            Self::Schema { dump: None } => {
-                Ok(Self::Schema { dump: Dump::read(programs, url).await? })
+            Self::Schema { dump: None, scripts, copied } => {
+                Ok(Self::Schema { dump: Dump::read(programs, url).await?, scripts, copied })
             }
             other => Ok(other),
         }
     }
 
-    /// Gives what could not be copied.
+    /// Leaves out what the scripts cannot reach.
+    fn limit(self, graph: Option<Graph>) -> Self {
+        match (self, graph) {
+            (Self::Schema { dump: Some(mut dump), scripts: Some(scripts), .. }, Some(graph)) => {
+                let copied = Some(dump.limit(&graph, scripts));
+                Self::Schema { dump: Some(dump), scripts: None, copied }
+            }
+            (other, _) => other,
+        }
+    }
+
+    /// Gives what could not be copied, and why a copy of a part is not what it should be.
     async fn copy(
         &self,
         database: &mut Database,
         programs: &Programs,
         to: &SecretString,
-    ) -> Result<Vec<String>, TrialError> {
-        let Self::Schema { dump } = self else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<String>, Option<String>), TrialError> {
+        let Self::Schema { dump, .. } = self else { return Ok((Vec::new(), None)) };
         let copied = copy::restore(dump.as_ref(), programs, &database.url, to).await;
         let missing = copied.map_err(|error| match error {
             RestoreError::Files(error) => not_read(database, error),
             RestoreError::Database(error) => failed(database, &error),
         })?;
-        let copied = history::copy(&mut database.connection, to).await;
-        copied.map_err(|error| failed(database, &error))?;
-        Ok(missing)
+        let flaw = match dump {
+            Some(dump) => {
+                dump.flaw(to, &missing).await.map_err(|error| failed(database, &error))?
+            }
+            None => None,
+        };
+        if flaw.is_none() {
+            let copied = history::copy(&mut database.connection, to).await;
+            copied.map_err(|error| failed(database, &error))?;
+        }
+        Ok((missing, flaw))
     }
 
-    fn dump(self) -> Option<Dump> {
+    fn parts(self) -> (Option<Dump>, Option<Copied>) {
         match self {
-            Self::Schema { dump } => dump,
-            Self::Nothing => None,
+            Self::Schema { dump, copied, .. } => (dump, copied),
+            Self::Nothing => (None, None),
         }
+    }
+}
+
+async fn graph(connection: &mut PgConnection, wanted: bool) -> Result<Option<Graph>, sqlx::Error> {
+    match wanted {
+        true => Graph::read(connection).await.map(Some),
+        false => Ok(None),
     }
 }
 
