@@ -9,6 +9,7 @@ mod ecs_describe;
 mod elb;
 mod eventbridge;
 mod input;
+mod logs;
 mod rds;
 mod ssm;
 mod sts;
@@ -244,6 +245,7 @@ fn perform(world: &At<'_>, call: &Call) -> Result<Answer, Refusal> {
     let (operation, input) = (call.operation.as_str(), &call.input);
     match (call.service.as_str(), call.protocol) {
         ("ecs", Protocol::Json) => ecs::perform(world, operation, input).map(Answer::Json),
+        ("logs", Protocol::Json) => logs::perform(world, operation, input).map(Answer::Json),
         ("ssm", Protocol::Json) => ssm::perform(world, operation, input).map(Answer::Json),
         ("elasticloadbalancing", Protocol::Query) => {
             elb::perform(world, operation, input).map(Answer::Tree)

@@ -21,6 +21,7 @@ MODELS = {
     "elasticloadbalancing": "elbv2",
     "rds": "rds",
     "ssm": "ssm",
+    "logs": "logs",
     "monitoring": "cloudwatch",
     "sts": "sts",
     "scheduler": "scheduler",

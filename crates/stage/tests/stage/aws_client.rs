@@ -79,6 +79,9 @@ async fn the_aws_client_works_as_on_aws() {
     assert_eq!(aws.json("cloudwatch describe-alarms")["MetricAlarms"][0]["StateValue"], "OK");
     assert_eq!(aws.json("rds describe-db-instances")["DBInstances"], serde_json::json!([]));
 
+    let none = aws.run("logs get-log-events --log-group-name /shop/test/web --log-stream-name no");
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(said.contains("(ResourceNotFoundException)"), "{said}");
     assert_eq!(aws.json("scheduler list-schedules")["Schedules"], serde_json::json!([]));
 
     let throttle = Fault { operation: Some("ecs:*".into()), ..Fault::new(Kind::Throttle) };

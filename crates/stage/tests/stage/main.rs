@@ -9,5 +9,6 @@ mod database;
 mod deployments;
 mod faults;
 mod lifetime;
+mod logs;
 mod models;
 mod schedules;
