@@ -108,6 +108,22 @@ async fn without_traffic_a_comparison_is_inconclusive_and_the_file_says_what_bec
     ran.says("the circuit breaker alone decides");
 }
 
+/// Shows D-RB-1 and A-RB-1's condition that no data is never a pass: where nobody asks, requests of Liftlock's own give a comparison its
+/// minimum, pass a good version, and find one that is slower; the record says that they were not users'.
+#[tokio::test(flavor = "multi_thread")]
+async fn synthetic_probes_make_up_for_users_who_are_not_there() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    project.compare(
+        "backend",
+        "min_requests = 25\npatience = \"60s\"\nprobes = { path = \"/api/items\", per_second = 10 }",
+    );
+    is_rolled_back(&project, "1.2.0-slow", "the new version is slower").await;
+    project.add_version("1.2.1", 3);
+    let ran = project.run(&["promote", "--env", "local", "--release", "1.2.1"]).await.exits(0);
+    ran.says("among them Liftlock's own GET /api/items: ").says(" to the new version and ");
+    project.serves("1.2.1").await;
+}
+
 /// Shows C-MIG-6 and C-RB-2: what would lose data is left, with the command that removes it, and the exit code says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_whose_rollback_would_lose_data_is_left() {

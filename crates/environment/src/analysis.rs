@@ -26,6 +26,8 @@ pub struct Analysis {
     pub latency: Vec<LatencyLimit>,
     /// What becomes of a bake with fewer requests.
     pub low_traffic: LowTraffic,
+    /// Requests of Liftlock's own while it compares, for when users' are too few. Left out: none.
+    pub probes: Option<SyntheticProbes>,
     /// The resolution of the load balancer's metrics: 1 minute with AWS, 1 second on the stage.
     pub resolution: Period,
     /// How long after a bake its last numbers may be waited for, still watching: AWS publishes them late.
@@ -41,10 +43,22 @@ impl Default for Analysis {
             latency_effect: 0.64,
             latency: Vec::new(),
             low_traffic: LowTraffic::Inconclusive,
+            probes: None,
             resolution: Period::from_secs(60),
             patience: Period::from_secs(180),
         }
     }
+}
+
+/// GET requests that count as users' do: so many to each of the two versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyntheticProbes {
+    /// What is asked: a path of this service that may be read at any time.
+    pub path: String,
+    /// How many requests a second each version gets.
+    #[schemars(range(min = 1, max = 100))]
+    pub per_second: u32,
 }
 
 /// How long answers may take.

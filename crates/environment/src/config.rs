@@ -8,7 +8,7 @@ use liftlock_model::{ApplicationName, EnvName, ServiceName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::analysis::{Analysis, LatencyLimit, LowTraffic};
+pub use crate::analysis::{Analysis, LatencyLimit, LowTraffic, SyntheticProbes};
 use crate::period::Period;
 pub use crate::switch::Switch;
 

@@ -54,6 +54,7 @@ fn one(name: &ServiceName, service: &Service, engine: Engine, checks: &mut Check
         checks.request_path(&["services", name.as_str(), "paths", &index], path);
     }
     rollout(name, &service.rollout, checks);
+    probes(name, service, checks);
     named::check(name, &service.rollout.checks, engine, checks);
     match &service.stage {
         Some(stage) => {
@@ -129,6 +130,28 @@ fn rollout(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
             checks.value(&at, message, "1s, 5s, 10s, 20s, 30s or whole minutes");
         }
     }
+}
+
+/// Requests that another service answers would compare that one.
+fn probes(name: &ServiceName, service: &Service, checks: &mut Checks<'_>) {
+    let analysis = service.rollout.analysis.as_ref();
+    let Some(probes) = analysis.and_then(|analysis| analysis.probes.as_ref()) else { return };
+    let place = ["services", name.as_str(), "rollout", "analysis", "probes", "path"];
+    checks.request_path(&place, &probes.path);
+    let path = probes.path.split('?').next().unwrap_or_default();
+    if let Some(paths) = &service.paths
+        && path.starts_with('/')
+        && !paths.iter().any(|pattern| leads(pattern, path))
+    {
+        let message = format!("this path is none of `services.{name}.paths`");
+        checks.value(&place, message, "ask what the load balancer sends to this service");
+    }
+}
+
+/// Whether a load balancer's pattern takes a path: `*` is any number of characters, and `?` is one.
+fn leads(pattern: &str, path: &str) -> bool {
+    let parts = regex::escape(pattern).replace("\\*", ".*").replace("\\?", ".");
+    regex::Regex::new(&format!("^(?s:{parts})$")).is_ok_and(|pattern| pattern.is_match(path))
 }
 
 /// What is of another strategy would be ignored in silence.

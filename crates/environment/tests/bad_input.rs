@@ -490,6 +490,20 @@ fn smoke_tests_can_run() {
     );
 }
 
+/// Requests that compare a service go to that service.
+#[test]
+fn synthetic_probes_ask_a_path_of_the_service() {
+    let probes = |path: &str| {
+        format!(
+            "[services.backend.rollout.analysis]\nprobes = {{ path = \"{path}\", per_second = 5 }}\n"
+        )
+    };
+    at(2, &probes("/"), &["none of `services.backend.paths`"]);
+    at(2, &probes("api/items"), &["is not a request path", "begins with `/`"]);
+    at(2, &probes("/api/items").replace("= 5", "= 0"), &["allowed: 1 to 100"]);
+    Project::new(BASE).with("dev", probes("/api/items?page=2")).load("dev").unwrap();
+}
+
 /// Shows D-RB-1 as data: a named check says what it looks at, what is good, and nothing that would be ignored or leak.
 #[test]
 fn a_named_check_is_whole_and_its_placeholders_are_known() {

@@ -78,6 +78,12 @@ impl Prober {
         report
     }
 
+    /// Sends one GET, as a user would, over a connection of its own, and reads the answer; what it is is the load balancer's to count.
+    pub async fn send(&self, base: &Url, path: &str, timeout: Duration) {
+        // A request that fails is counted where it failed.
+        drop(self.get(base, path, timeout).await);
+    }
+
     /// Asks Prometheus one instant query, over a connection of its own, within `timeout` in all. The headers' values are secrets; no
     /// redirect is followed with them.
     pub async fn prometheus(

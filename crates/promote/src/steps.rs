@@ -10,6 +10,7 @@ pub(crate) mod look;
 pub(crate) mod pause;
 pub(crate) mod rollout;
 pub(crate) mod switch;
+pub(crate) mod synthetic;
 pub(crate) mod traffic;
 
 use std::collections::BTreeMap;

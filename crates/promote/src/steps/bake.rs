@@ -64,9 +64,9 @@ impl Look for Bake<'_> {
             .collect();
         let limits = limits(&self.frame)?;
         let check = LiveCheck::new(self.frame.site, self.frame.urls().await?, self.share).await?;
-        let chosen = self.chosen.iter().filter(|_| self.share < 100);
+        let chosen = if self.share < 100 { self.chosen.iter().collect() } else { Vec::new() };
         let times = (self.period, limits.interval.duration());
-        let comparison = Comparison::begin(&self.frame, cx, chosen, times)?;
+        let comparison = Comparison::begin(&self.frame, cx, chosen, times).await?;
         let on = |text: String| cx.life(&text);
         let start_timeout = rollouts.iter().map(|rollout| rollout.start_timeout.duration()).max();
         let wait = Wait {
@@ -99,11 +99,13 @@ impl<'a> Bake<'a> {
         let (start, deadline) =
             (Instant::now(), Instant::now() + self.period + comparison.patience());
         let mut length = self.period;
+        let mut sending = std::pin::pin!(comparison.send());
         loop {
             let watched = tokio::select! {
                 biased;
                 worse = comparison.until_bad(), if !comparison.is_empty() => return Err(Stopped::Worse(worse)),
                 () = checks.until_bad(), if !checks.is_empty() => return Err(Stopped::Check),
+                () = &mut sending => continue,
                 watched = watch(check, breaker, length, wait) => watched.map_err(Stopped::Tripped)?,
             };
             let looks = async { tokio::join!(comparison.look(), checks.look_at_the_end()) };

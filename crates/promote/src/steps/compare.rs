@@ -10,7 +10,9 @@ use liftlock_rollout::{Colour, Target};
 use liftlock_saga::{Context, Handle, StepError, StepErrorKind};
 
 use super::Frame;
+use super::synthetic::Synthetic;
 use super::traffic::Chosen;
+use crate::failure;
 
 /// The comparison of one bake.
 pub(crate) struct Comparison<'a> {
@@ -21,6 +23,7 @@ pub(crate) struct Comparison<'a> {
     every: Duration,
     /// How often that will be at most.
     looks: u32,
+    synthetic: Synthetic<'a>,
 }
 
 /// One service whose two versions are compared.
@@ -38,6 +41,8 @@ pub(crate) struct Seen<'a> {
     low_traffic: LowTraffic,
     /// Why nothing is known, where nothing is.
     judged: Result<Judgement, String>,
+    /// What Liftlock itself sent.
+    synthetic: Option<String>,
 }
 
 impl Seen<'_> {
@@ -48,7 +53,10 @@ impl Seen<'_> {
     fn told(&self) -> String {
         let service = self.service;
         match &self.judged {
-            Ok(judged) => format!("{service}: {}", judged.reason),
+            Ok(judged) => {
+                let more = self.synthetic.as_ref().map(|text| format!(", {text}"));
+                format!("{service}: {}{}", judged.reason, more.unwrap_or_default())
+            }
             Err(reason) => {
                 format!("{service}: what the load balancer counted is not known: {reason}")
             }
@@ -90,28 +98,30 @@ impl Seen<'_> {
 
 impl<'a> Comparison<'a> {
     /// The comparison of a bake of this length that begins now: of the services that want one and have an old version.
-    pub(crate) fn begin(
+    pub(crate) async fn begin(
         frame: &Frame<'a>,
         cx: &Context<'_>,
-        chosen: impl IntoIterator<Item = (&'a ServiceName, &'a Handle<Chosen>)>,
+        chosen: Vec<(&'a ServiceName, &'a Handle<Chosen>)>,
         (period, interval): (Duration, Duration),
     ) -> Result<Self, StepError> {
+        let site = frame.site;
+        let timeout = site.environment.config.probes.timeout.duration();
+        let mut synthetic = Synthetic::new(&site.prober, timeout);
         let mut sides = Vec::new();
         for (service, chosen) in chosen {
             let Some(policy) = &frame.service(service)?.rollout.analysis else { continue };
             let chosen = cx.output(chosen)?;
             let Some(old) = chosen.replaces else { continue };
-            sides.push(Side {
-                service,
-                policy,
-                target: frame.target(service)?,
-                new: chosen.colour,
-                old,
-            });
+            let target = frame.target(service)?;
+            if let Some(probes) = &policy.probes {
+                let share = target.live().await.map_err(failure::target)?.weights.share(old);
+                synthetic.add(service, probes, &frame.urls().await?, share);
+            }
+            sides.push(Side { service, policy, target, new: chosen.colour, old });
         }
         let finest = sides.iter().map(|side| side.policy.resolution.duration()).max();
         let every = interval.max(finest.unwrap_or_default()).max(Duration::from_millis(100));
-        let mut comparison = Self { sides, began: Timestamp::now(), every, looks: 1 };
+        let mut comparison = Self { sides, began: Timestamp::now(), every, looks: 1, synthetic };
         let whole = (period + comparison.patience()).as_secs_f64() / every.as_secs_f64();
         #[expect(
             clippy::cast_possible_truncation,
@@ -138,6 +148,11 @@ impl<'a> Comparison<'a> {
         self.sides.iter().map(|side| side.policy.patience.duration()).max().unwrap_or_default()
     }
 
+    /// Sends the requests that the environment's file wants sent while it compares, and never ends.
+    pub(crate) async fn send(&self) {
+        self.synthetic.run().await;
+    }
+
     /// Looks at each service's numbers.
     pub(crate) async fn look(&self) -> Vec<Seen<'a>> {
         let mut seen = Vec::new();
@@ -162,7 +177,8 @@ impl<'a> Comparison<'a> {
                     .map_err(|error| error.to_string())
             }
         };
-        Seen { service: side.service, low_traffic: policy.low_traffic, judged }
+        let synthetic = self.synthetic.told().remove(side.service);
+        Seen { service: side.service, low_traffic: policy.low_traffic, judged, synthetic }
     }
 
     /// Looks again and again, and ends when a service's new version is seen to be bad.
