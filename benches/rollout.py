@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import datetime
 import io
 import json
 import os
@@ -16,6 +17,16 @@ import time
 WORK = pathlib.Path(sys.argv[1])
 LIFTLOCK = os.environ["LIFTLOCK"]
 RATE, ROUNDS, BROKEN = (int(os.environ.get(name, number)) for name, number in (("RATE", 1000), ("ROUNDS", 20), ("BROKEN", 5)))
+SERVICES = ("backend", "frontend", "admin")
+# A third service, which the example application does not have: its frontend once more, at paths that nobody asks for.
+ADMIN = """repository = "registry.example/shop/admin"
+port = 8080
+paths = ["/admin/*"]
+order = 3
+cpu = 256
+memory = 512
+health_path = "/health"
+"""
 WORKERS = 20
 STEPS, BAKE, INTERVAL = 3, 2, 0.4
 
@@ -31,10 +42,11 @@ url = {{ from = "stage" }}
 timeout = "1m"
 keep_days = 1
 """
-    for service in ("backend", "frontend"):
+    for service in SERVICES:
         text += f"""
 [services.{service}]
 tasks = 2
+{ADMIN if service == "admin" else ""}
 [services.{service}.rollout]
 steps = [10, 50, 100]
 step_bake = "{BAKE}s"
@@ -45,14 +57,16 @@ poll = "100ms"
 interval = "{INTERVAL * 1000:.0f}ms"
 error_rate_for = "{INTERVAL * 1000:.0f}ms"
 [services.{service}.stage]
-command = ["bin/shop"]
+command = ["bin/{'admin' if service == 'admin' else 'shop'}"]
 versions = "examples/shop/versions"
 """
     (WORK / "environments/local.toml").write_text(text)
 
 
 def version(name, migrations, fault=""):
-    text = f'migrations = "{migrations}"\n[backend]\nBUILD = "{name}"\n[frontend]\nBUILD = "{name}"\n{fault}\n'
+    # The fault is the last service's whose requests are counted.
+    services = "".join(f'[{service}]\nBUILD = "{name}"\n{fault if service == "frontend" else ""}\n' for service in SERVICES)
+    text = f'migrations = "{migrations}"\n{services}'
     (WORK / f"examples/shop/versions/{name}.toml").write_text(text)
 
 
@@ -75,6 +89,23 @@ def promote(name, exits=(0,)):
     return took, collections.Counter(stage()["calls"]) - before
 
 
+def overhead():
+    """What the newest promotion took besides bakes, the start and end of tasks, and the database, in seconds: by its journal."""
+    run_id = json.loads(run("history", "--env", "local", "--limit", "1", "--output", "json"))["run"]
+    entries = [json.loads(line) for line in run("history", "--run", run_id, "--output", "json").splitlines()]
+    at = lambda entry: datetime.datetime.fromisoformat(entry["at"]).timestamp()
+    waits, begun = 0.0, {}
+    for entry in entries:
+        record = entry["event"]["data"].get("record") if entry["event"]["kind"] == "journal" else None
+        step = record and record.get("step", "")
+        if step and (step.startswith("database/") or step.endswith(("/bake", "/raise", "/lower"))):
+            if record["record"] == "intended":
+                begun[step] = at(entry)
+            elif record["record"] == "done":
+                waits += at(entry) - begun[step]
+    return at(entries[-1]) - at(entries[0]) - waits
+
+
 class Load:
     """Requests, `RATE` of them a second, over connections that are kept."""
 
@@ -88,6 +119,8 @@ class Load:
 
 
 def main():
+    (WORK / "bin/admin").write_text(f'#!/bin/sh\nSERVICE=frontend exec "{WORK}/bin/shop" "$@"\n')
+    (WORK / "bin/admin").chmod(0o755)
     environment()
     newest = sorted((WORK / "migrations").glob("V*.sql"))[-1].name[:5]
     for number in range(ROUNDS + 1):
@@ -97,22 +130,30 @@ def main():
     run("promote", "--env", "local", "--release", "2.0.0")
     url = stage()["url"]
 
-    load, times, calls = Load(url), [], []
+    load, times, calls, own = Load(url), [], [], []
     for number in range(1, ROUNDS + 1):
         took, made = promote(f"2.0.{number}")
         times.append(took)
         calls.append(made)
+        own.append(overhead())
     report = load.end()
     answers = dict(re.findall(r"\[(\d{3})\]\s+(\d+) responses", report))
     dropped = re.findall(r"^\s+\[(\d+)\]\s+(.*)$", report.partition("Error distribution:")[2], re.M)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
-    print(f"{ROUNDS} healthy rollouts of 2 services, 10 -> 50 -> 100 %, under {rate and rate[1]} requests a second")
+    print(f"{ROUNDS} healthy rollouts of {len(SERVICES)} services, 10 -> 50 -> 100 %, under {rate and rate[1]} requests a second")
     print(f"  answers by status     {answers}")
     print(f"  no answer             {dropped or 'none'}")
     print(f"  wall time             {statistics.median(times):.1f} s (median); {STEPS * BAKE} s of that are bakes")
+    print(f"  of Liftlock's own     {statistics.median(own):.1f} s (median): without bakes, tasks' starts and ends, and the database")
     print(f"  API calls             {statistics.median(sum(one.values()) for one in calls):.0f} (median)")
     for name, count in sum(calls, collections.Counter()).most_common(12):
         print(f"    {count / ROUNDS:6.1f} {name}")
+
+    version("2.1.0", newest)
+    run("stage", "fault", "add", "throttle", "per_second=1")
+    took, made = promote("2.1.0")
+    run("stage", "fault", "clear")
+    print(f"AWS lets one call a second through: a healthy rollout takes {took:.0f} s and {sum(made.values())} calls, refused ones too")
 
     hurt, spans = [], []
     for number in range(BROKEN):

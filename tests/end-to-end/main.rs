@@ -5,6 +5,7 @@
 mod bad_input;
 mod broken;
 mod chain;
+mod chaos;
 mod checks;
 mod contract;
 mod emergency;
@@ -17,8 +18,10 @@ mod migrations;
 mod pauses;
 mod project;
 mod rehearsal;
+mod scenarios;
 mod stranger;
 mod strategies;
 mod switch;
 mod twice;
 mod way_back;
+mod webhook;

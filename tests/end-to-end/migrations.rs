@@ -1,15 +1,11 @@
 //! Migrations in promotions and rollbacks: drift, what takes long, what a way back needs, and fleets.
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::post;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tokio::net::TcpListener;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::project::{Pace, Project};
+use crate::webhook::webhook;
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -67,23 +63,6 @@ async fn drift_stops_a_promotion_before_anything_is_touched() {
     execute(&mut project.database().await, "alter table items add again text").await;
     project.run(&["rollback", "--env", "local"]).await.exits(0);
     project.serves("1.1.0").await;
-}
-
-/// A server that takes messages, and what it got.
-async fn webhook() -> (String, UnboundedReceiver<Value>) {
-    let (sender, receiver) = unbounded_channel();
-    let answer = move |body: Bytes| {
-        let sender = sender.clone();
-        async move {
-            sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
-            "ok"
-        }
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let router = Router::new().route("/hook", post(answer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, receiver)
 }
 
 /// Shows C-MIG-10: in a promotion, too, people are told of a migration that takes long while it is still running.

@@ -4,7 +4,15 @@ use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::project::{Pace, Project, Ran, Started, until, wave_of};
+use crate::webhook::webhook;
 
+const ON_PAUSED: &str = r#"
+[[notifications]]
+kind = "slack"
+name = "ops"
+url = { from = "env", variable = "OPS_WEBHOOK" }
+on = ["paused"]
+"#;
 const PAUSED: &str = "steps = [{ share = 10, pause = true }, 100]";
 
 async fn status(project: &Project) -> Value {
@@ -13,8 +21,13 @@ async fn status(project: &Project) -> Value {
 
 /// Promotes a healthy version, and goes on once it waits with a tenth of the traffic.
 async fn paused(project: &Project) -> Started {
+    paused_with(project, &[]).await
+}
+
+async fn paused_with(project: &Project, variables: &[(&str, &str)]) -> Started {
     project.add_version("1.2.1", 3);
-    let promotion = project.start(&["promote", "--env", "local", "--release", "1.2.1"], &[]);
+    let promote = ["promote", "--env", "local", "--release", "1.2.1"];
+    let promotion = project.start(&promote, variables);
     until("it waits", async || status(project).await["paused"]["share"] == json!(10)).await;
     assert_eq!(wave_of(&project.services().await["backend"].weights), Some(10));
     promotion
@@ -29,7 +42,7 @@ async fn is_undone(project: &Project, ran: Ran, before: &crate::project::World) 
 }
 
 /// Shows C-RB-1 and D-DEP-1: a step waits until a person resumes it from elsewhere; then the release goes on to its end, no request is
-/// lost, and who resumed it and why is on record.
+/// lost, people are told that it waits, and who resumed it and why is on record.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_that_waits_is_resumed_from_elsewhere() {
     let Some(project) = Project::serving(Pace::FAST).await else { return };
@@ -37,7 +50,18 @@ async fn a_rollout_that_waits_is_resumed_from_elsewhere() {
     idle.says("nothing is going on in local");
     project.set_steps(Pace::FAST, PAUSED);
     let load = Load::start(&project.url().await);
-    let promotion = paused(&project).await;
+    let file = project.path("environments/local.toml");
+    let text = std::fs::read_to_string(&file).unwrap() + ON_PAUSED;
+    std::fs::write(file, text).unwrap();
+    let (url, mut messages) = webhook().await;
+    let promotion = paused_with(&project, &[("OPS_WEBHOOK", &url)]).await;
+    let told = tokio::time::timeout(std::time::Duration::from_secs(60), messages.recv()).await;
+    let message = told.unwrap().unwrap();
+    let text = message["text"].as_str().unwrap();
+    assert!(
+        text.contains("paused with 10 %") && text.contains("rollout abort --env local"),
+        "{text}"
+    );
     let shown = project.run(&["status", "--env", "local"]).await.exits(0);
     shown.says("paused with 10 % of the traffic").says("rollout resume --env local");
     let resume = ["rollout", "resume", "--env", "local", "--reason", "looks good"];
