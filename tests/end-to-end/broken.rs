@@ -1,5 +1,6 @@
 //! Broken versions: the old one serves again by itself, with its schema, and that is told and recorded.
 
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::load::Load;
@@ -49,6 +50,46 @@ async fn each_broken_version_is_rolled_back() {
     let slow = ["promote", "--env", "local", "--release", "1.2.0-slow-start"];
     project.run(&slow).await.exits(0);
     project.serves("1.2.0-slow-start").await;
+}
+
+/// Shows C-OBS-1: when tasks die at their start, how they ended and the last lines that they wrote are in the error, on the console, in
+/// the ledger and in `rollout watch`; the secrets that they wrote, too, are nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_task_died_is_in_the_error_without_its_secrets() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    project.add_version_with("1.2.1", 3, "FAULT = \"crash-telling-all\"");
+    let ran = project.run(&["promote", "--env", "local", "--release", "1.2.1"]).await.exits(1);
+    let stage = project.path(".liftlock/local/stage");
+    let url = liftlock_stage::database_url(&stage).unwrap();
+    let url: reqwest::Url = url.expose_secret().parse().unwrap();
+    let password = url.password().unwrap().to_owned();
+    let logs = logs(&stage.join("logs"));
+    assert!(logs.contains(&password), "the task did write it: {logs}");
+    let ended = "EssentialContainerExited: Essential container in task exited; container backend exited with 1";
+    let said = "| shop: ?[31mno table baskets in postgres://";
+    let ran =
+        ran.says("do not stay alive").says(ended).says(said).says("(FAULT=crash-telling-all)");
+    let runs = project.json(&["history", "--env", "local", "--limit", "1"]).await;
+    let told = project.run(&["history", "--run", runs[0]["run"].as_str().unwrap()]).await.exits(0);
+    let told = told.says(ended).says(said);
+    let watched = project.run(&["rollout", "watch", "--env", "local", "--once"]).await.exits(0);
+    let watched = watched.says(ended).says(said);
+    for ran in [ran, told, watched] {
+        assert!(!ran.report().contains(&password), "{}", ran.report());
+    }
+    let ledger = std::fs::read(project.path(".liftlock/local/ledger.db")).unwrap();
+    assert!(!String::from_utf8_lossy(&ledger).contains(&password));
+}
+
+/// All that the stage's tasks wrote.
+fn logs(directory: &std::path::Path) -> String {
+    let mut all = String::new();
+    for service in std::fs::read_dir(directory).unwrap() {
+        for log in std::fs::read_dir(service.unwrap().path()).unwrap() {
+            all.push_str(&std::fs::read_to_string(log.unwrap().path()).unwrap());
+        }
+    }
+    all
 }
 
 /// Shows D-DEP-1 and D-RB-1: a version that only users break is found with a tenth of them, and nine tenths notice nothing.

@@ -37,6 +37,55 @@ async fn each_strategy_moves_traffic_in_its_own_way() {
     assert!(seen.failures.is_empty(), "{:#?}", seen.failures);
 }
 
+/// The order in which the services were given their shares by the newest run, such as `backend 10`.
+async fn order(project: &Project) -> Vec<String> {
+    let runs = project.json(&["history", "--env", "local", "--limit", "1"]).await;
+    let entries = project.json(&["history", "--run", runs[0]["run"].as_str().unwrap()]).await;
+    let record = |entry: &Value| entry["event"]["data"]["record"].clone();
+    let done = entries.iter().map(record).filter(|record| record["record"] == "done");
+    let steps: Vec<_> = done.map(|record| record["step"].as_str().unwrap().to_owned()).collect();
+    let share = |step: &String| {
+        let (service, share) = step.strip_prefix("rollout/")?.split_once("/shift-")?;
+        Some(format!("{service} {share}"))
+    };
+    steps.iter().filter_map(share).collect()
+}
+
+/// Shows D-DEP-1 for several services in one release: one that depends on another moves first when that has all traffic, no request is lost,
+/// and what fails after the first has moved brings both back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_waits_for_those_that_it_depends_on_and_goes_back_with_them() {
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    let file = project.path("environments/local.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let table = "[services.backend.rollout]\n";
+    assert!(text.contains(table), "{text}");
+    let waits = format!("{table}depends_on = [\"frontend\"]\n");
+    std::fs::write(&file, text.replace(table, &waits)).unwrap();
+    let load = Load::start(&project.url().await);
+    project.add_version("1.2.1", 3);
+    project.run(&["promote", "--env", "local", "--release", "1.2.1"]).await.exits(0);
+    let shares = |service: &str| [10, 50, 100].map(|share| format!("{service} {share}"));
+    assert_eq!(order(&project).await, [shares("frontend"), shares("backend")].concat());
+    project.serves("1.2.1").await;
+    // The frontend has all traffic when the backend's first step fails.
+    let before = project.world().await;
+    project.add_version("1.2.2", 3);
+    let promote = ["promote", "--env", "local", "--release", "1.2.2"];
+    let fault = "fail:rollout/backend/shift-10";
+    let ran = project.run_with_fault(fault, &promote).await.exits(1);
+    let ran = ran.says("was rolled back");
+    assert_eq!(project.world().await, before, "{}", ran.report());
+    let seen = load.stop().await;
+    assert!(seen.failures.is_empty(), "{:#?}", seen.failures);
+    project.serves("1.2.1").await;
+    let backwards = text.replace(table, &format!("{table}depends_on = [\"backend\"]\n"));
+    std::fs::write(&file, backwards).unwrap();
+    let refused = project.run(&["environment", "check", "local"]).await.exits(2);
+    refused.says("environments/local.toml:").says("`backend` would wait for itself");
+    std::fs::write(&file, text).unwrap();
+}
+
 /// Shows D-DEP-2: `--skip-canary` wants a reason, moves all traffic at once, and that it did and why is told wherever the release is told of;
 /// an environment may forbid it.
 #[tokio::test(flavor = "multi_thread")]

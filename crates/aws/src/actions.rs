@@ -46,6 +46,7 @@ actions! {
     DescribeTargetHealth = "elasticloadbalancing:DescribeTargetHealth",
     ModifyRule = "elasticloadbalancing:ModifyRule",
     PassRole = "iam:PassRole",
+    GetLogEvents = "logs:GetLogEvents",
     AddTagsToSnapshot = "rds:AddTagsToResource",
     CreateSnapshot = "rds:CreateDBSnapshot",
     DescribeInstances = "rds:DescribeDBInstances",

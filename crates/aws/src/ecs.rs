@@ -1,6 +1,7 @@
 //! One service in ECS behind an application load balancer, as a rollout's target.
 
 mod balancer;
+mod deaths;
 mod look;
 mod meter;
 mod register;
@@ -9,15 +10,17 @@ mod revision;
 mod schedule;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ecs::types::Service;
 use jiff::Timestamp;
+use liftlock_environment::KnownSecrets;
 use liftlock_model::{ImageRef, ServiceName};
 use liftlock_rollout::analysis::Traffic;
-use liftlock_rollout::{Colour, Live, Target, TargetError, TaskDefinition, Urls, Weights};
+use liftlock_rollout::{Colour, Death, Live, Target, TargetError, TaskDefinition, Urls, Weights};
 use tokio::sync::OnceCell;
 
 use crate::{Action, AwsError, AwsErrorKind, Clients};
@@ -27,12 +30,20 @@ pub use schedule::EcsSwitch;
 /// One service of one environment in ECS. What it consists of is found by name once, when it is first needed:
 /// cluster and load balancer `{prefix}`, services and target groups `{prefix}-{service}-blue` and `-green`, listeners by
 /// their tag `liftlock:listener`, rules by the target groups they forward to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EcsTarget {
     clients: Clients,
     prefix: String,
     service: ServiceName,
     balancer: Arc<OnceCell<Balancer>>,
+    known: Option<Arc<dyn KnownSecrets>>,
+}
+
+impl fmt::Debug for EcsTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("EcsTarget");
+        shown.field("prefix", &self.prefix).field("service", &self.service).finish_non_exhaustive()
+    }
 }
 
 impl EcsTarget {
@@ -43,7 +54,13 @@ impl EcsTarget {
             prefix: prefix.to_owned(),
             service: service.clone(),
             balancer: Arc::default(),
+            known: None,
         }
+    }
+
+    /// The same, which keeps these secrets, too, out of what tasks wrote into their logs.
+    pub fn hiding(self, known: Arc<dyn KnownSecrets>) -> Self {
+        Self { known: Some(known), ..self }
     }
 
     /// `{prefix}-{service}-{colour}`: the name of the ECS service and of the target group.
@@ -218,6 +235,14 @@ impl Target for EcsTarget {
         resolution: Duration,
     ) -> Result<Traffic, TargetError> {
         Ok(self.counted(colour, span, resolution).await?)
+    }
+
+    async fn deaths(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+    ) -> Result<Vec<Death>, TargetError> {
+        Ok(self.newest_deaths(colour, task_definition).await?)
     }
 
     async fn urls(&self) -> Result<Urls, TargetError> {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// What stands in the place of a secret.
-const MASK: &str = "[redacted]";
+pub(crate) const MASK: &str = "[redacted]";
 
 /// The password of a URL, the path of a chat webhook (which is a secret as a whole), and what a line that cannot be parsed
 /// may hold: a quoted value whose key says that it is secret, and a text without a scheme where a source belongs.

@@ -1,6 +1,6 @@
 //! Checks of the services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use liftlock_model::ServiceName;
 
@@ -23,6 +23,7 @@ pub(crate) fn check(environment: &Environment, checks: &mut Checks<'_>) {
         one(name, service, environment.config.infrastructure.engine, checks);
     }
     routes(services, checks);
+    order(services, checks);
 }
 
 fn names(environment: &Environment, name: &ServiceName, checks: &mut Checks<'_>) {
@@ -202,6 +203,67 @@ fn rising(name: &ServiceName, steps: &[Step], checks: &mut Checks<'_>) {
         let path = ["services", name.as_str(), "rollout", "steps", &index];
         checks.value(&path, message, "steps rise, such as `[10, 50, 100]`");
     }
+}
+
+/// Services wait for others that are there, and never for each other.
+fn order(services: &BTreeMap<ServiceName, Service>, checks: &mut Checks<'_>) {
+    let mut told: BTreeSet<&ServiceName> = BTreeSet::new();
+    for (name, service) in services {
+        for (index, other) in service.rollout.depends_on.iter().enumerate() {
+            let index = index.to_string();
+            let at = ["services", name.as_str(), "rollout", "depends_on", &index];
+            if other == name {
+                let message = format!("`{name}` would wait for itself");
+                checks.value(
+                    &at,
+                    message,
+                    "name the services that come before it, or leave it out",
+                );
+            } else if !services.contains_key(other) {
+                let message = format!("there is no service `{other}` to wait for");
+                let known: Vec<_> = services.keys().filter(|one| *one != name).collect();
+                let known: Vec<_> = known.iter().map(|one| format!("`{one}`")).collect();
+                let help = match known.is_empty() {
+                    true => "leave it out: there is no other service".to_owned(),
+                    false => format!("name one of {}", known.join(", ")),
+                };
+                checks.value(&at, message, help);
+            } else if !told.contains(name)
+                && let Some(path) = way(services, other, name)
+            {
+                let circle: Vec<_> = path.iter().map(|one| format!("`{one}`")).collect();
+                let message = format!(
+                    "these services wait for each other, so none of them would ever move: `{name}` for {}",
+                    circle.join(", that for ")
+                );
+                told.extend(path);
+                checks.value(&at, message, "take one of these `depends_on` out");
+            }
+        }
+    }
+}
+
+/// The services by which `from` waits for `to`, from the first to the last.
+fn way<'s>(
+    services: &'s BTreeMap<ServiceName, Service>,
+    from: &'s ServiceName,
+    to: &ServiceName,
+) -> Option<Vec<&'s ServiceName>> {
+    let mut seen = BTreeSet::from([from]);
+    let mut open = vec![vec![from]];
+    while let Some(path) = open.pop() {
+        let last = path.last().and_then(|last| services.get(*last));
+        for next in last.into_iter().flat_map(|service| &service.rollout.depends_on) {
+            let longer: Vec<_> = path.iter().copied().chain([next]).collect();
+            if next == to {
+                return Some(longer);
+            }
+            if seen.insert(next) {
+                open.push(longer);
+            }
+        }
+    }
+    None
 }
 
 /// Each request must have exactly one service that it belongs to.

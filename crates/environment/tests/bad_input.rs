@@ -362,6 +362,25 @@ fn a_strategy_has_what_it_needs_and_nothing_of_another() {
 }
 
 #[test]
+fn services_wait_for_others_and_never_for_each_other() {
+    let after = |name: &str| format!("[services.backend.rollout]\ndepends_on = [\"{name}\"]\n");
+    at(2, &after("backend"), &["`backend` would wait for itself", "leave it out"]);
+    at(2, &after("proxy"), &["there is no service `proxy` to wait for"]);
+    at(2, &after("No"), &["depends_on"]);
+    let service = |name: &str, after: &str| {
+        format!(
+            "[services.{name}]\nrepository = \"shop/{name}\"\nport = 80\npaths = [\"/{name}\"]\nrollout.depends_on = [\"{after}\"]\n"
+        )
+    };
+    let circle = after("api") + &service("api", "cache") + &service("cache", "backend");
+    let told = "`api` for `cache`, that for `backend`, that for `api`";
+    at(7, &circle, &["wait for each other", told, "take one of these"]);
+    let line = after("api") + &service("api", "cache") + &service("cache", "other");
+    let line = line.replace("\nrollout.depends_on = [\"other\"]", "");
+    Project::new(BASE).with("dev", line).load("dev").unwrap();
+}
+
+#[test]
 fn rollout_steps_rise_to_100() {
     let steps = |steps: &str| format!("[services.backend.rollout]\nsteps = {steps}\n");
     at(2, &steps("[]"), &["end with 100"]);

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use liftlock_aws::{Alarm, Alarms, Clients, Credentials, EcsSwitch, EcsTarget, RdsSnapshots};
-use liftlock_environment::Environment;
 use liftlock_environment::config::Engine;
+use liftlock_environment::{Environment, EnvironmentSecrets, KnownSecrets};
 use liftlock_ledger::{Ledger, Location};
 use liftlock_model::Exit;
 use liftlock_probe::Prober;
@@ -108,8 +109,10 @@ async fn site_with(
     let role = switch.role.clone().unwrap_or_else(|| format!("{prefix}-switch"));
     let mut targets: BTreeMap<_, Box<dyn Target>> = BTreeMap::new();
     let mut switches: BTreeMap<_, Box<dyn Switch>> = BTreeMap::new();
+    let secrets = || Secrets::with_clients(aws.clone(), stage_directory.clone(), clients.clone());
+    let known: Arc<dyn KnownSecrets> = Arc::new(EnvironmentSecrets::new(&environment, secrets()));
     for name in environment.config.services.keys() {
-        let target = EcsTarget::new(&clients, &prefix, name);
+        let target = EcsTarget::new(&clients, &prefix, name).hiding(known.clone());
         let switch = EcsSwitch::new(&target, &aws.account, &role);
         switches.insert(name.clone(), Box::new(switch));
         targets.insert(name.clone(), Box::new(target));
@@ -120,7 +123,7 @@ async fn site_with(
         snapshots: Box::new(RdsSnapshots::new(&clients)),
         known_alarms: KnownAlarms::default(),
         alarms: Box::new(Board { alarms: Alarms::new(&clients), prefix }),
-        secrets: Box::new(Secrets::with_clients(aws, stage_directory, clients)),
+        secrets: Box::new(secrets()),
         prober: Prober::new().map_err(|error| Failure::of(Exit::Failed, &error))?,
         actor: top.actor.clone(),
         environment,

@@ -10,7 +10,7 @@ use liftlock_model::{
     Actor, Entry, EnvName, Event, Outcome, Record, ReleaseId, RunId, RunKind, Sample, ServiceName,
     StepName, Verdict,
 };
-use liftlock_rollout::{Live, Target};
+use liftlock_rollout::{Colour, Death, Live, Target};
 use serde::Serialize;
 
 /// How many verdicts a picture shows: the newest.
@@ -97,6 +97,8 @@ pub struct ServicePicture {
     pub live: Option<Live>,
     /// Why it could not be seen.
     pub error: Option<String>,
+    /// How the newest tasks of a colour ended that should have run, with what they said last.
+    pub deaths: BTreeMap<Colour, Vec<Death>>,
 }
 
 impl Picture {
@@ -106,10 +108,11 @@ impl Picture {
     }
 }
 
-/// Looks at all services at once.
+/// Looks at all services. What was learned `before` of tasks that died is not asked again while no other has died since.
 pub async fn look(
     services: &[ServiceName],
     targets: &BTreeMap<ServiceName, Box<dyn Target>>,
+    before: &[ServicePicture],
 ) -> Vec<ServicePicture> {
     let mut seen = Vec::new();
     for service in services {
@@ -119,9 +122,48 @@ pub async fn look(
             Ok(Err(error)) => (None, Some(error.to_string())),
             Err(_) => (None, Some(format!("no answer within {} s", LOOK.as_secs()))),
         };
-        seen.push(ServicePicture { service: service.clone(), live, error });
+        let known = before.iter().find(|picture| picture.service == *service);
+        let mut deaths = BTreeMap::new();
+        for colour in Colour::BOTH {
+            let dead = match &live {
+                Some(live) => dead(target.as_ref(), live, colour, known).await,
+                None => Vec::new(),
+            };
+            if !dead.is_empty() {
+                deaths.insert(colour, dead);
+            }
+        }
+        seen.push(ServicePicture { service: service.clone(), live, error, deaths });
     }
     seen
+}
+
+/// How a colour's tasks ended. That it cannot be learned is no error: that they ended is in `live`.
+async fn dead(
+    target: &dyn Target,
+    live: &Live,
+    colour: Colour,
+    known: Option<&ServicePicture>,
+) -> Vec<Death> {
+    let state = live.colour(colour);
+    let Some(task_definition) =
+        state.task_definition.as_ref().filter(|_| !state.stopped.is_empty())
+    else {
+        return Vec::new();
+    };
+    let same = known.filter(|known| {
+        let before = known.live.as_ref().map(|live| live.colour(colour));
+        before.is_some_and(|before| {
+            (&before.task_definition, &before.stopped) == (&state.task_definition, &state.stopped)
+        })
+    });
+    if let Some(deaths) = same.and_then(|known| known.deaths.get(&colour)) {
+        return deaths.clone();
+    }
+    match tokio::time::timeout(LOOK, target.deaths(colour, task_definition)).await {
+        Ok(Ok(deaths)) => deaths,
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
 }
 
 /// Pure: what the entries tell of the last run of an environment. `holder` is the run that holds its lease, if one does.

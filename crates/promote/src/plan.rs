@@ -71,7 +71,7 @@ fn promotion<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
     let raised = raise(&mut saga, &rig, frame);
     saga.push(rig.step(ArmSwitch { frame, chosen: raised.chosen.clone() }));
     let skips = options.iter().any(|option| option == SKIP_CANARY);
-    for wave in waves(frame, skips) {
+    for wave in waves(&frame.site.environment.services_in_order(), skips) {
         shift(&mut saga, &rig, frame, &raised, &wave);
     }
     seen_serving(&mut saga, &rig, frame, &raised);
@@ -164,21 +164,38 @@ struct Share {
     after: Option<u8>,
 }
 
-/// The services' steps side by side; a service with fewer steps is done earlier. Whoever skips the canary has the last step alone.
-fn waves(frame: Frame<'_>, skips_canary: bool) -> Vec<Wave> {
-    let services: Vec<Course<'_>> = frame
-        .site
-        .environment
-        .services_in_order()
-        .into_iter()
-        .map(|(name, service)| Course {
-            name,
-            rollout: &service.rollout,
-            steps: schedule(&service.rollout, skips_canary),
-        })
-        .collect();
-    let count = services.iter().map(|course| course.steps.len()).max().unwrap_or(0);
+/// The services' steps side by side; a service with fewer steps is done earlier, and one that depends on others begins when those are done.
+/// Whoever skips the canary has the last steps alone.
+fn waves(in_order: &[(&ServiceName, &config::Service)], skips_canary: bool) -> Vec<Wave> {
+    let services = courses(in_order, skips_canary);
+    let count = services.iter().map(Course::end).max().unwrap_or(0);
     (0..count).map(|index| wave(&services, index, index + 1 == count)).collect()
+}
+
+fn courses<'a>(
+    in_order: &[(&'a ServiceName, &'a config::Service)],
+    skips_canary: bool,
+) -> Vec<Course<'a>> {
+    let awaited = |name: &ServiceName| {
+        in_order.iter().any(|(_, service)| service.rollout.depends_on.contains(name))
+    };
+    let course = |(name, service): &(&'a ServiceName, &'a config::Service)| Course {
+        name,
+        rollout: &service.rollout,
+        steps: schedule(&service.rollout, skips_canary),
+        begins: 0,
+        is_awaited: awaited(name),
+        skips_canary,
+    };
+    let mut courses: Vec<_> = in_order.iter().map(course).collect();
+    // As often as the longest chain may be long: each round settles one more of its links.
+    for _ in 0..courses.len() {
+        for at in 0..courses.len() {
+            let first = |other: &&Course<'_>| courses[at].rollout.depends_on.contains(other.name);
+            courses[at].begins = courses.iter().filter(first).map(Course::end).max().unwrap_or(0);
+        }
+    }
+    courses
 }
 
 /// The steps of one service.
@@ -186,28 +203,43 @@ struct Course<'a> {
     name: &'a ServiceName,
     rollout: &'a config::Rollout,
     steps: Vec<rollout::Shift>,
+    /// The wave of its first step.
+    begins: usize,
+    /// Others begin when it is done.
+    is_awaited: bool,
+    skips_canary: bool,
 }
 
 impl Course<'_> {
-    fn share(&self, index: usize) -> Option<Share> {
-        let step = self.steps.get(index)?;
-        let after = index.checked_sub(1).and_then(|before| self.steps.get(before));
+    /// The first wave without it.
+    fn end(&self) -> usize {
+        self.begins + self.steps.len()
+    }
+
+    fn step(&self, wave: usize) -> Option<&rollout::Shift> {
+        self.steps.get(wave.checked_sub(self.begins)?)
+    }
+
+    fn share(&self, wave: usize) -> Option<Share> {
+        let step = self.step(wave)?;
+        let after = wave.checked_sub(1).and_then(|before| self.step(before));
         let service = self.name.clone();
         Some(Share { service, share: step.share, after: after.map(|step| step.share) })
     }
 
-    /// The last bake of a service that is done earlier comes with the release's last wave.
-    fn bake(&self, index: usize, last: bool) -> Duration {
-        match (self.steps.get(index), self.steps.last()) {
+    /// The last bake of a service that is done earlier comes with the release's last wave, and before those that depend on it move.
+    fn bake(&self, wave: usize, last: bool) -> Duration {
+        match (self.step(wave), self.steps.last()) {
             (_, Some(end)) if last => end.bake,
-            (Some(step), _) if !step.last => step.bake,
+            _ if self.skips_canary || wave < self.begins => Duration::ZERO,
+            (Some(step), _) if !step.last || self.is_awaited => step.bake,
             _ => self.rollout.step_bake.duration(),
         }
     }
 }
 
 fn wave(services: &[Course<'_>], index: usize, last: bool) -> Wave {
-    let pauses = services.iter().filter_map(|course| course.steps.get(index)?.pause);
+    let pauses = services.iter().filter_map(|course| course.step(index)?.pause);
     Wave {
         number: index + 1,
         shares: services.iter().filter_map(|course| course.share(index)).collect(),
@@ -243,12 +275,16 @@ fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, 
         }));
     }
     let share = wave.shares.iter().map(|share| share.share).max().unwrap_or(100);
+    // Only those that move now share their traffic with an old version that they can be compared with.
+    let moving = |service: &ServiceName| wave.shares.iter().any(|share| share.service == *service);
+    let chosen: BTreeMap<_, _> =
+        raised.chosen.iter().filter(|(service, _)| moving(service)).map(cloned).collect();
     let listener = if wave.last { Listener::Production } else { Listener::Test };
     let name = format!("rollout/wave-{}/smoke", wave.number);
     saga.push(rig.step(Looking(SmokeTest { frame, name, listener })));
     if wave.bake > Duration::ZERO {
         let name = format!("rollout/wave-{}/bake", wave.number);
-        let chosen = raised.chosen.clone();
+        let chosen = chosen.clone();
         saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share, chosen })));
     }
     if let Some(pause) = wave.pause {
@@ -257,9 +293,12 @@ fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, 
             Pause::AtMost(period) => Some(period.duration()),
             Pause::UntilResumed | Pause::No => None,
         };
-        let chosen = raised.chosen.clone();
         saga.push(rig.step(Looking(WaitForPerson { frame, name, share, limit, chosen })));
     }
+}
+
+fn cloned<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
+    (key.clone(), value.clone())
 }
 
 fn seen_serving<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised) {
@@ -269,5 +308,72 @@ fn seen_serving<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &R
 fn lower<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: Raised) {
     for (service, chosen) in raised.chosen {
         saga.push(rig.step(LowerOld { frame, service, chosen }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use liftlock_environment::Period;
+    use liftlock_environment::config::{Rollout, Step};
+
+    use super::*;
+
+    /// A service with these shares, after those.
+    fn service(steps: &[u8], depends_on: &[&str]) -> config::Service {
+        let rollout = Rollout {
+            steps: Some(steps.iter().map(|share| Step::of(*share)).collect()),
+            depends_on: depends_on.iter().map(|name| name.parse().unwrap()).collect(),
+            step_bake: Period::from_secs(2),
+            bake: Period::from_secs(15),
+            ..Rollout::default()
+        };
+        let bare = serde_json::json!({ "repository": "shop/it", "port": 80 });
+        config::Service { rollout, ..serde_json::from_value(bare).unwrap() }
+    }
+
+    /// The waves of these services, such as `proxy 10, web 50; bake 2`.
+    fn told(services: &[(&str, config::Service)], skips_canary: bool) -> Vec<String> {
+        let names: Vec<ServiceName> =
+            services.iter().map(|(name, _)| name.parse().unwrap()).collect();
+        let in_order: Vec<_> =
+            names.iter().zip(services).map(|(name, (_, service))| (name, service)).collect();
+        let waves = waves(&in_order, skips_canary);
+        let share = |share: &Share| match share.after {
+            Some(after) => format!("{} {after}-{}", share.service, share.share),
+            None => format!("{} {}", share.service, share.share),
+        };
+        let shares = |wave: &Wave| wave.shares.iter().map(share).collect::<Vec<_>>().join(", ");
+        waves.iter().map(|wave| format!("{}; bake {}", shares(wave), wave.bake.as_secs())).collect()
+    }
+
+    #[test]
+    fn services_move_together() {
+        let both = [("proxy", service(&[50, 100], &[])), ("web", service(&[10, 50, 100], &[]))];
+        let expected =
+            ["proxy 50, web 10; bake 2", "proxy 50-100, web 10-50; bake 2", "web 50-100; bake 15"];
+        assert_eq!(told(&both, false), expected);
+        assert_eq!(told(&both, true), ["proxy 100, web 100; bake 15"]);
+    }
+
+    /// Shows the order of several services: one that depends on others moves first when those have all traffic and were watched for their
+    /// last bake; who depends on nothing waits for nobody.
+    #[test]
+    fn a_service_moves_when_those_that_it_depends_on_are_done() {
+        let all = [
+            ("api", service(&[50, 100], &["proxy"])),
+            ("other", service(&[10, 20, 30, 100], &[])),
+            ("proxy", service(&[50, 100], &[])),
+            ("web", service(&[100], &["api", "proxy"])),
+        ];
+        let expected = [
+            "other 10, proxy 50; bake 2",
+            "other 10-20, proxy 50-100; bake 15",
+            "api 50, other 20-30; bake 2",
+            "api 50-100, other 30-100; bake 15",
+            "web 100; bake 15",
+        ];
+        assert_eq!(told(&all, false), expected);
+        let skipped = ["other 100, proxy 100; bake 0", "api 100; bake 0", "web 100; bake 15"];
+        assert_eq!(told(&all, true), skipped);
     }
 }

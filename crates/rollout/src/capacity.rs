@@ -12,6 +12,9 @@ use crate::{Colour, ColourState, Live, RolloutError, Target, TaskDefinition, Wai
 /// ECS's own deployment circuit breaker, which does not run when the service is new to it or has none.
 const DEATHS: usize = 3;
 
+/// How long may be spent on learning why tasks died.
+const POST_MORTEM: Duration = Duration::from_secs(30);
+
 /// A colour was raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Raised {
@@ -39,8 +42,33 @@ pub async fn raise(
     if !patient.set_already(before.colour(colour)) {
         target.set_capacity(colour, Some(task_definition), count).await?;
     }
-    let (healthy, waited) = wait.until(target, &doing, |live| patient.judge(live)).await?;
-    Ok(Raised { healthy, waited })
+    match wait.until(target, &doing, |live| patient.judge(live)).await {
+        Ok((healthy, waited)) => Ok(Raised { healthy, waited }),
+        Err(error) => Err(post_mortem(target, colour, task_definition, error, wait).await),
+    }
+}
+
+/// Adds how the revision's tasks ended, where that may be why. That it cannot be learned changes nothing of the error.
+async fn post_mortem(
+    target: &dyn Target,
+    colour: Colour,
+    task_definition: &TaskDefinition,
+    error: RolloutError,
+    wait: &Wait<'_>,
+) -> RolloutError {
+    if !matches!(error, RolloutError::TasksDie { .. } | RolloutError::TimedOut { .. }) {
+        return error;
+    }
+    let deaths = target.deaths(colour, task_definition);
+    let deaths = tokio::select! {
+        biased;
+        () = wait.cancel.cancelled() => return error,
+        deaths = tokio::time::timeout(POST_MORTEM, deaths) => deaths,
+    };
+    match deaths {
+        Ok(Ok(deaths)) => error.telling(deaths),
+        Ok(Err(_)) | Err(_) => error,
+    }
 }
 
 /// What a raise waits for, and what it remembers between two looks.
@@ -93,6 +121,7 @@ impl<'a> Patient<'a> {
                 colour: self.colour,
                 task_definition: self.task_definition.clone(),
                 reasons: reasons(state),
+                deaths: Vec::new(),
             });
         }
         Step::NotYet(state.summary())

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use liftlock_model::ImageDigest;
 
-use crate::{Colour, Difference, TaskDefinition, Weights};
+use crate::death::below;
+use crate::{Colour, Death, Difference, TaskDefinition, Weights};
 
 /// What sort of failure a target met; it decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,7 +59,7 @@ pub enum RolloutError {
         doing: String,
     },
     /// It did not come to pass in time.
-    #[error("{doing}: not after {} s; seen at the end: {seen}", waited.as_secs())]
+    #[error("{doing}: not after {} s; seen at the end: {seen}{}", waited.as_secs(), below(deaths))]
     TimedOut {
         /// What was waited for.
         doing: String,
@@ -66,9 +67,15 @@ pub enum RolloutError {
         waited: Duration,
         /// What was seen at the end.
         seen: String,
+        /// Tasks that stopped meanwhile, where that may be why.
+        deaths: Vec<Death>,
     },
     /// New tasks do not stay alive.
-    #[error("the tasks of {task_definition} on {colour} do not stay alive: {}", list(reasons))]
+    #[error(
+        "the tasks of {task_definition} on {colour} do not stay alive: {}{}",
+        list(reasons),
+        below(deaths)
+    )]
     TasksDie {
         /// On which colour.
         colour: Colour,
@@ -76,6 +83,8 @@ pub enum RolloutError {
         task_definition: TaskDefinition,
         /// Why they stopped, newest first.
         reasons: Vec<String>,
+        /// How the newest ended, and what they said last.
+        deaths: Vec<Death>,
     },
     /// The load balancer does not check the new tasks, so that nothing is known about their health.
     #[error(
@@ -151,6 +160,14 @@ impl RolloutError {
         }
     }
 
+    /// The same, telling of these tasks' ends too, where that may be why.
+    pub(crate) fn telling(mut self, ends: Vec<Death>) -> Self {
+        if let Self::TimedOut { deaths, .. } | Self::TasksDie { deaths, .. } = &mut self {
+            *deaths = ends;
+        }
+        self
+    }
+
     /// True when somebody asked to stop, and nothing went wrong.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled { .. })
@@ -183,6 +200,7 @@ mod tests {
             colour: Colour::Green,
             task_definition: TaskDefinition::new("a:1"),
             reasons: vec!["exit 1\u{7}".into(), "exit 1\u{7}".into(), "out of memory".into()],
+            deaths: Vec::new(),
         };
         assert_eq!(
             error.to_string(),

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::analysis::Traffic;
 use crate::{
-    Colour, ColourState, Live, Target, TargetError, TargetErrorKind, TaskDefinition, Urls, Weights,
+    Colour, ColourState, Death, Live, Target, TargetError, TargetErrorKind, TaskDefinition, Urls,
+    Weights,
 };
 
 /// How long a task takes until it is healthy, and how long a target drains.
@@ -54,6 +55,8 @@ struct World {
     fates: BTreeMap<String, Fate>,
     /// So many looks fail for a moment.
     blind: u32,
+    /// How tasks ended cannot be learned.
+    mute: bool,
     /// Weights that somebody else sets at once.
     meddler: Option<Weights>,
     /// What was changed, in order.
@@ -80,6 +83,7 @@ impl Fake {
             test: Colour::Green,
             fates: BTreeMap::new(),
             blind: 0,
+            mute: false,
             meddler: None,
             changes: Vec::new(),
         }))
@@ -99,6 +103,11 @@ impl Fake {
 
     pub(crate) fn blind(self, looks: u32) -> Self {
         self.0.lock().unwrap().blind = looks;
+        self
+    }
+
+    pub(crate) fn mute(self) -> Self {
+        self.0.lock().unwrap().mute = true;
         self
     }
 
@@ -232,6 +241,28 @@ impl Target for Fake {
         _: Duration,
     ) -> Result<Traffic, TargetError> {
         Err(TargetError::new(TargetErrorKind::Other, "the model counts nothing"))
+    }
+
+    async fn deaths(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+    ) -> Result<Vec<Death>, TargetError> {
+        let world = self.0.lock().unwrap();
+        if world.mute {
+            return Err(TargetError::new(TargetErrorKind::Transient, "throttled"));
+        }
+        let fate = world.fates.get(task_definition.as_str());
+        let dies = matches!(fate, Some(Fate::Dies | Fate::Unhealthy));
+        let dead = world.state(colour).stopped.into_iter().take(usize::from(dies));
+        Ok(dead
+            .map(|why| Death {
+                task: "t1".into(),
+                why,
+                log: vec!["no such table".into()],
+                no_log: None,
+            })
+            .collect())
     }
 
     async fn urls(&self) -> Result<Urls, TargetError> {

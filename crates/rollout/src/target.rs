@@ -10,7 +10,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::analysis::Traffic;
-use crate::{Colour, Live, TargetError, TaskDefinition, Weights};
+use crate::{Colour, Death, Live, TargetError, TaskDefinition, Weights};
 
 /// Where a service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,6 +65,15 @@ pub trait Target: Send + Sync {
         span: (Timestamp, Timestamp),
         resolution: Duration,
     ) -> Result<Traffic, TargetError>;
+
+    /// How the newest tasks of a revision ended that should have run, newest first, with what they said last: at most
+    /// [`DEATHS_TOLD`](crate::DEATHS_TOLD) tasks and [`LAST_LINES`](crate::LAST_LINES) lines of each, without secrets. That their
+    /// logs cannot be read is part of the answer.
+    async fn deaths(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+    ) -> Result<Vec<Death>, TargetError>;
 
     /// Where the service is reached.
     async fn urls(&self) -> Result<Urls, TargetError>;

@@ -73,6 +73,15 @@ async fn tasks_that_die_end_the_waiting_early_with_their_reasons() {
     let error = raise_new(&fake, 2).await.unwrap_err();
     assert!(error.to_string().contains("container exited with 1"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(90), "{:?}", start.elapsed());
+    let text = error.to_string();
+    assert!(text.contains("\n  task t1: container exited with 1\n    | no such table"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_that_cannot_be_read_hide_no_error() {
+    let fake = Fake::serving().fate(NEW, Fate::Dies).mute();
+    let error = raise_new(&fake, 2).await.unwrap_err();
+    assert!(error.to_string().ends_with("do not stay alive: container exited with 1"), "{error}");
 }
 
 /// A rollback is never a success: ECS's own breaker goes back to the old revision, and that then is in steady state.

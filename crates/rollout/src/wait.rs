@@ -54,6 +54,7 @@ impl Wait<'_> {
                 doing: doing.to_owned(),
                 waited: self.timeout,
                 seen: "no answer".to_owned(),
+                deaths: Vec::new(),
             }),
         }
     }
@@ -92,6 +93,7 @@ impl Wait<'_> {
                     doing: doing.to_owned(),
                     waited: self.timeout,
                     seen,
+                    deaths: Vec::new(),
                 });
             }
             unchanged = if seen == last { unchanged.saturating_add(1) } else { 0 };

@@ -47,6 +47,10 @@ async fn run() -> Result<(), String> {
     let shop = Arc::new(Shop::from_environment()?);
     match shop.fault {
         Some(Fault::Crash) => return Err("this version crashes at its start (FAULT=crash)".into()),
+        Some(Fault::CrashTellingAll) => {
+            let url = std::env::var("DATABASE_URL").unwrap_or_default();
+            return Err(format!("\u{1b}[31mno table baskets in {url} (FAULT=crash-telling-all)"));
+        }
         Some(Fault::SlowStart) => tokio::time::sleep(SLOW_START).await,
         _ => {}
     }

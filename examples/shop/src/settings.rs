@@ -31,6 +31,7 @@ impl Service {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Crash,
+    CrashTellingAll,
     Unhealthy,
     Errors,
     SlowStart,
@@ -44,6 +45,7 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, String> {
         Ok(match text {
             "crash" => Self::Crash,
+            "crash-telling-all" => Self::CrashTellingAll,
             "unhealthy" => Self::Unhealthy,
             "errors" => Self::Errors,
             "slow-start" => Self::SlowStart,
@@ -52,7 +54,8 @@ impl FromStr for Fault {
             "slow" => Self::Slow,
             other => {
                 return Err(format!(
-                    "FAULT={other:?} is not known: crash, unhealthy, errors, slow-start, no-database, wears-out, slow"
+                    "FAULT={other:?} is not known: crash, crash-telling-all, unhealthy, errors, slow-start, no-database, wears-out, \
+                     slow"
                 ));
             }
         })

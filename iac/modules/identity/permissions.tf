@@ -83,6 +83,13 @@ data "aws_iam_policy_document" "deployer" {
     resources = ["${local.ssm}:parameter/${var.path}/*"]
   }
 
+  # Why a task died: the last lines of its log.
+  statement {
+    sid       = "TaskLogs"
+    actions   = ["logs:GetLogEvents"]
+    resources = ["arn:aws:logs:${var.region}:${var.account}:log-group:/${var.path}/*"]
+  }
+
   statement {
     sid       = "PassTaskRoles"
     actions   = ["iam:PassRole"]

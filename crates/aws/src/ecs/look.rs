@@ -33,7 +33,11 @@ impl EcsTarget {
         Ok(state(service, self.service.as_str(), targets, &running, stopped))
     }
 
-    async fn tasks(&self, colour: Colour, status: DesiredStatus) -> Result<Vec<Task>, AwsError> {
+    pub(super) async fn tasks(
+        &self,
+        colour: Colour,
+        status: DesiredStatus,
+    ) -> Result<Vec<Task>, AwsError> {
         let name = self.name(colour);
         let resource = format!("tasks of service {name} in cluster {}", self.prefix);
         let call = self.clients.call(Action::ListTasks, &resource);
@@ -141,7 +145,7 @@ fn deaths(service: &Service, mut stopped: Vec<Task>) -> Vec<String> {
     stopped.iter().map(why).collect()
 }
 
-fn unplanned(task: &Task) -> bool {
+pub(super) fn unplanned(task: &Task) -> bool {
     match task.stop_code() {
         Some(TaskStopCode::EssentialContainerExited | TaskStopCode::TaskFailedToStart) => true,
         // The scheduler stops tasks by plan, and those whose health checks fail.
@@ -152,7 +156,7 @@ fn unplanned(task: &Task) -> bool {
     }
 }
 
-fn why(task: &Task) -> String {
+pub(super) fn why(task: &Task) -> String {
     let mut text = task.stopped_reason().unwrap_or("no reason given").to_owned();
     for container in task.containers() {
         let name = container.name().unwrap_or("?");

@@ -61,6 +61,15 @@ impl Default for NamedCheck {
     }
 }
 
+impl NamedCheck {
+    /// Where the secrets come from that it sends.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        let prometheus = self.prometheus.iter().map(|one| (&one.token, &one.headers));
+        let json = self.json.iter().map(|one| (&one.token, &one.headers));
+        prometheus.chain(json).flat_map(|(token, more)| token.iter().chain(more.values()))
+    }
+}
+
 /// An instant query that gives one sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

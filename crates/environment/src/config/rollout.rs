@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use liftlock_model::ServiceName;
 use schemars::{JsonSchema, Schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -24,6 +25,10 @@ pub struct Rollout {
     /// With `strategy = "linear"`: how many percent of the traffic each step adds.
     #[schemars(range(min = 1, max = 100))]
     pub increment: Option<u8>,
+    /// Services of the same release that get all their traffic first, and are watched with it for their `bake`, before this one gets its
+    /// first share. Left out: all services move together, step by step. On the way back the traffic of all goes back at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<ServiceName>,
     /// How long each step before the last is watched before the next.
     pub step_bake: Period,
     /// How long the last step is watched, with the old version still there, before the old version is taken away.
@@ -50,6 +55,7 @@ impl Default for Rollout {
             strategy: Strategy::Canary,
             steps: None,
             increment: None,
+            depends_on: Vec::new(),
             step_bake: Period::from_secs(120),
             bake: Period::from_secs(900),
             start_timeout: Period::from_secs(600),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use liftlock_ledger::{Ledger, Query};
 use liftlock_model::{Entry, EnvName, Exit, ServiceName};
-use liftlock_promote::{Picture, Site, look, picture_run};
+use liftlock_promote::{Picture, ServicePicture, Site, look, picture_run};
 
 use crate::commands::{Top, rollout};
 use crate::console::{Console, tree};
@@ -29,7 +29,8 @@ pub(crate) async fn watch(
     let mut known = Known { entries: Vec::new() };
     let mut last: Option<Picture> = None;
     loop {
-        let picture = known.draw(&site, env, &services).await?;
+        let before = last.as_ref().map(|picture| picture.services.as_slice()).unwrap_or_default();
+        let picture = known.draw(&site, env, &services, before).await?;
         if last.as_ref() != Some(&picture) {
             console.picture("rollout", &picture, || tree::lines(&picture, console.program()));
         }
@@ -53,8 +54,9 @@ impl Known {
         site: &Site,
         env: &EnvName,
         services: &[ServiceName],
+        before: &[ServicePicture],
     ) -> Result<Picture, Failure> {
-        let seen = look(services, &site.targets).await;
+        let seen = look(services, &site.targets, before).await;
         self.read(&site.ledger).await?;
         let holder = site.ledger.holder(env).await;
         let holder = holder.map_err(|error| Failure::of(Exit::Usage, &error))?;

@@ -2,7 +2,7 @@
 
 use liftlock_model::RunKind;
 use liftlock_promote::{Picture, RunPicture, ServicePicture};
-use liftlock_rollout::{Colour, Live};
+use liftlock_rollout::{Colour, Death, Live, obituaries};
 
 /// How many of a colour's last errors are shown.
 const ERRORS: usize = 2;
@@ -112,19 +112,25 @@ fn service(seen: &ServicePicture) -> Branch {
     };
     Branch {
         text: format!("{name}: {}; test listener: {}", live.weights, live.test),
-        below: Colour::BOTH.map(|one| colour(live, one)).into(),
+        below: Colour::BOTH.map(|one| colour(live, one, seen.deaths.get(&one))).into(),
     }
 }
 
-fn colour(live: &Live, colour: Colour) -> Branch {
+fn colour(live: &Live, colour: Colour, deaths: Option<&Vec<Death>>) -> Branch {
     let state = live.colour(colour);
     let revision =
         state.task_definition.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let share = live.weights.share(colour);
-    let errors = state.stopped.iter().take(ERRORS);
+    let errors = match deaths {
+        Some(deaths) => vec![Branch::leaf(format!("✗ {}", obituaries(deaths)))],
+        None => {
+            let newest = state.stopped.iter().take(ERRORS);
+            newest.map(|why| Branch::leaf(format!("✗ stopped: {why}"))).collect()
+        }
+    };
     Branch {
         text: format!("{:<5} {share:>3} %  {revision}  {}", colour.as_str(), state.summary()),
-        below: errors.map(|why| Branch::leaf(format!("✗ stopped: {why}"))).collect(),
+        below: errors,
     }
 }
 
@@ -145,6 +151,8 @@ impl Mark for liftlock_model::Verdict {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::Timestamp;
     use liftlock_model::{Actor, RunId, Sample, Verdict};
     use liftlock_promote::{PausePicture, VerdictPicture};
@@ -194,8 +202,14 @@ mod tests {
             service: "api".parse().unwrap(),
             live: None,
             error: Some("throttled".into()),
+            deaths: BTreeMap::new(),
         };
-        let web = ServicePicture { service: "web".parse().unwrap(), live: Some(live), error: None };
+        let web = ServicePicture {
+            service: "web".parse().unwrap(),
+            live: Some(live),
+            error: None,
+            deaths: BTreeMap::new(),
+        };
         Picture { environment: "prod".parse().unwrap(), run: Some(run), services: vec![web, down] }
     }
 
@@ -216,6 +230,24 @@ prod: promotion of 1.2.0 by ann since 1970-01-01 00:00:00 UTC  run-01jd2m6q3v8k4
 └─ verdicts
    └─ ✓ rollout/wave-1/bake: pass (0 of 5 bad): the breaker did not trip";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn the_last_lines_of_a_task_that_died_hang_below_its_colour() {
+        let mut dead = picture();
+        let death = |task: &str| Death {
+            task: task.into(),
+            why: "container web exited with 1".into(),
+            log: vec!["no such table".into()],
+            no_log: None,
+        };
+        dead.services[0].deaths.insert(Colour::Green, vec![death("a"), death("b")]);
+        let shown = lines(&dead, "liftlock").join("\n");
+        let expected = "
+│     └─ ✗ task a: container web exited with 1 (and another like it)
+│          | no such table";
+        assert!(shown.contains(expected), "{shown}");
+        assert!(!shown.contains("stopped: "), "{shown}");
     }
 
     #[test]

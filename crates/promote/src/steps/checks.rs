@@ -358,19 +358,13 @@ async fn secret(site: &Site, source: &SecretSource) -> Result<SecretString, Step
 /// make those of the Parameter Store.
 pub(crate) async fn secrets_are_there(site: &Site, serves: bool) -> Result<(), StepError> {
     let rules = site.environment.config.services.values().flat_map(|s| s.rollout.checks.values());
-    for rule in rules {
-        let prometheus = rule.prometheus.iter().map(|one| (&one.token, &one.headers));
-        let json = rule.json.iter().map(|one| (&one.token, &one.headers));
-        for source in
-            prometheus.chain(json).flat_map(|(token, more)| token.iter().chain(more.values()))
-        {
-            let is_made = serves || !matches!(source, SecretSource::Ssm { .. });
-            match secret(site, source).await {
-                Err(error) if is_made || error.kind() == StepErrorKind::Authentication => {
-                    return Err(error);
-                }
-                _ => {}
+    for source in rules.flat_map(NamedCheck::secrets) {
+        let is_made = serves || !matches!(source, SecretSource::Ssm { .. });
+        match secret(site, source).await {
+            Err(error) if is_made || error.kind() == StepErrorKind::Authentication => {
+                return Err(error);
             }
+            _ => {}
         }
     }
     Ok(())
