@@ -202,7 +202,7 @@ async fn why_tasks_died_is_told() {
     let mut shown = String::new();
     until("a task has died", async || {
         shown = project.run(&watch).await.stdout;
-        shown.contains("✗ stopped: ")
+        shown.contains("✗ task ")
     })
     .await;
     assert!(shown.contains("exited with"), "{shown}");
