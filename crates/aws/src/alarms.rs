@@ -18,13 +18,6 @@ pub struct Alarm {
     pub since: Option<Timestamp>,
 }
 
-impl Alarm {
-    /// True when it was in ALARM before `began` already: it says nothing about what happened since, neither good nor bad.
-    pub fn was_there(&self, began: Timestamp) -> bool {
-        self.since.is_some_and(|since| since < began)
-    }
-}
-
 /// How an alarm stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum AlarmState {

@@ -25,6 +25,7 @@ pub use config::Config;
 pub use diff::{Diff, Difference, diff};
 pub use load::{Environment, RootError, find_root};
 pub use mask::{EnvironmentSecrets, KnownSecrets, Mask};
+pub use named::is_loopback;
 pub use period::{Period, PeriodError};
 pub use problem::{LoadError, Problem};
 pub use schema::{file_schema, schema};

@@ -197,7 +197,7 @@ fn secrets(
         }
     }
     let is_secret = token.is_some() || !headers.is_empty();
-    if is_secret && url.scheme() == "http" && !is_here(url) {
+    if is_secret && url.scheme() == "http" && !is_loopback(url) {
         checks.value(
             &place.inner(table, "url"),
             "secrets would go over the network in the clear",
@@ -206,8 +206,8 @@ fn secrets(
     }
 }
 
-/// Whether it is this machine.
-fn is_here(url: &Url) -> bool {
+/// Whether a URL leads to this machine itself.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

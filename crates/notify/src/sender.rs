@@ -4,12 +4,13 @@ use std::error::Error;
 use std::time::Duration;
 
 use liftlock_environment::config::Notification;
+use liftlock_environment::is_loopback;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
-use url::{Host, Url};
+use url::Url;
 
 use crate::message::Message;
 use crate::retry::{pause, retry_after};
@@ -214,15 +215,6 @@ fn client(direct: bool) -> Result<Client, reqwest::Error> {
     };
     // A machine without any CA certificate can still reach a webhook over plain HTTP.
     builder().build().or_else(|_| builder().tls_certs_only([]).build())
-}
-
-fn is_loopback(address: &Url) -> bool {
-    match address.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// The last cause of an error, without the layers around it.
