@@ -1,6 +1,7 @@
 //! Keeping known secrets out of text that running tasks wrote: it is shown on terminals and kept in the ledger.
 
 use async_trait::async_trait;
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -53,7 +54,7 @@ fn forms(secret: &str) -> Vec<String> {
     );
     if let Some(password) = Url::parse(secret).ok().as_ref().and_then(Url::password) {
         forms.push(password.to_owned());
-        forms.push(percent_decoded(password));
+        forms.push(percent_decode_str(password).decode_utf8_lossy().into_owned());
     }
     // As it stands in JSON, and in texts that quote it like Rust and many others.
     let quoted: Vec<String> = forms
@@ -64,27 +65,6 @@ fn forms(secret: &str) -> Vec<String> {
     forms.extend(quoted);
     forms.retain(|form| form.len() >= SHORTEST);
     forms
-}
-
-/// `%40` is `@`.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let code = tail.get(..2).filter(|_| first == b'%');
-        let code = code.and_then(|code| std::str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Knows secrets.
