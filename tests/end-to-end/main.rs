@@ -24,4 +24,3 @@ mod strategies;
 mod switch;
 mod twice;
 mod way_back;
-mod webhook;

@@ -1,11 +1,11 @@
 //! Migrations in promotions and rollbacks: drift, what takes long, what a way back needs, and fleets.
 
+use liftlock_testkit::webhook;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::project::{Pace, Project};
-use crate::webhook::webhook;
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);
 

@@ -1,10 +1,10 @@
 //! Rollouts that wait for a person, who says from another process, as from another machine, how they go on.
 
+use liftlock_testkit::webhook;
 use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::project::{Pace, Project, Ran, Started, until, wave_of};
-use crate::webhook::webhook;
 
 const ON_PAUSED: &str = r#"
 [[notifications]]

@@ -6,9 +6,11 @@ pub mod postgres;
 pub mod requirement;
 pub mod terraform;
 pub mod venv;
+pub mod webhook;
 
 pub use fault_proxy::{Fault, FaultProxy, Way};
 pub use moto::{Aws, Moto, MotoOptions};
 pub use postgres::TestDatabase;
 pub use terraform::TerraformHome;
 pub use venv::Venv;
+pub use webhook::webhook;

@@ -1,11 +1,8 @@
 //! People are told of a migration that takes long while it is still running.
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::post;
+use liftlock_testkit::webhook;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::project::{DEADLINE, Project, ended, execute};
@@ -22,23 +19,6 @@ name = "ops"
 url = { from = "env", variable = "OPS_WEBHOOK" }
 on = ["migration-long"]
 "#;
-
-/// A server that takes messages, and what it got.
-async fn webhook() -> (String, UnboundedReceiver<Value>) {
-    let (sender, receiver) = unbounded_channel();
-    let answer = move |body: Bytes| {
-        let sender = sender.clone();
-        async move {
-            sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
-            "ok"
-        }
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let router = Router::new().route("/hook", post(answer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, receiver)
-}
 
 /// Shows C-MIG-10 and A-NOT-1: the message and the ledger's entry are there while the migration still waits, and say for whom.
 #[tokio::test(flavor = "multi_thread")]
