@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::native::Strategy;
 use crate::state::{Deployment, RolloutState, Service};
 
 /// How many deployments that are over can still be described.
@@ -18,12 +19,29 @@ pub(crate) struct Configuration {
     /// `deploymentCircuitBreaker.enable` and `.rollback`.
     pub(crate) breaker: bool,
     pub(crate) roll_back: bool,
+    #[serde(default)]
+    pub(crate) strategy: Strategy,
+    /// `bakeTimeInMinutes`.
+    #[serde(default)]
+    pub(crate) bake: u32,
 }
 
 impl Default for Configuration {
     fn default() -> Self {
-        Self { minimum: 100, maximum: 200, breaker: true, roll_back: false }
+        let strategy = Strategy::Rolling;
+        Self { minimum: 100, maximum: 200, breaker: true, roll_back: false, strategy, bake: 0 }
     }
+}
+
+/// What becomes of a deployment that is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It only fails.
+    Failed,
+    /// What was complete before comes back.
+    RolledBack,
+    /// As rolled back, at somebody's request to abort.
+    Stopped,
 }
 
 /// How a deployment is taken back.
@@ -35,18 +53,26 @@ pub(crate) struct Undo {
     pub(crate) definition: String,
     /// Whether it came back; none while it is on the way.
     pub(crate) done: Option<bool>,
+    /// Whether the deployment was aborted, which ECS does not call a rollback.
+    #[serde(default)]
+    pub(crate) stopped: bool,
 }
 
 /// `ServiceDeployment.status`.
 pub(crate) fn status(deployment: &Deployment, is_primary: bool) -> &'static str {
     match (&deployment.undo, deployment.rollout) {
+        (Some(Undo { done: None, stopped: true, .. }), _) => "STOP_REQUESTED",
+        (Some(Undo { stopped: true, .. }), _) => "STOPPED",
         (Some(Undo { done: None, .. }), _) => "ROLLBACK_IN_PROGRESS",
         (Some(Undo { done: Some(true), .. }), _) => "ROLLBACK_SUCCESSFUL",
         (Some(Undo { done: Some(false), .. }), _) => "ROLLBACK_FAILED",
         (None, RolloutState::Completed) => "SUCCESSFUL",
         // It was complete before, and comes back.
         (None, RolloutState::InProgress) if deployment.undoes.is_some() => "SUCCESSFUL",
-        (None, RolloutState::InProgress) if is_primary => "IN_PROGRESS",
+        (None, RolloutState::InProgress) if is_primary => match &deployment.shift {
+            Some(shift) if shift.stage.is_none() => "PENDING",
+            _ => "IN_PROGRESS",
+        },
         // Given up by the breaker, stopped by somebody, or overtaken by the next one.
         (None, _) => "STOPPED",
     }
@@ -78,9 +104,12 @@ impl Service {
     /// Puts deployments away whose tasks are gone. True if there were any.
     pub(crate) fn put_away(&mut self, has_tasks: impl Fn(&str) -> bool) -> bool {
         let before = self.deployments.len();
+        // What a shift may have to go back to stays, even if none of its tasks runs just now.
+        let source = self.shift().filter(|shift| shift.can_return()).map(|s| s.source.clone());
         let (mut kept, mut gone) = (Vec::new(), Vec::new());
         for (at, deployment) in std::mem::take(&mut self.deployments).into_iter().enumerate() {
-            let stays = at == 0 || has_tasks(&deployment.id);
+            let needed = source.as_ref() == Some(&deployment.id);
+            let stays = at == 0 || needed || has_tasks(&deployment.id);
             if stays { kept.push(deployment) } else { gone.push(deployment) }
         }
         self.deployments = kept;
@@ -126,21 +155,43 @@ impl Service {
             started_at: Timestamp::now(),
             definition: definition.clone(),
             done: None,
+            stopped: false,
         });
         // Tasks of it that still run are kept.
         let there = self.deployments.iter().position(|d| d.definition == definition);
-        let mut next = match there {
+        let next = match there {
             Some(at) => self.deployments.remove(at),
             None => Deployment { made_to_undo: true, ..Deployment::new(definition) },
         };
+        self.bring_back(next, id.to_owned());
+        true
+    }
+
+    /// Gives the newest deployment up for one that is still there whole.
+    pub(crate) fn turn_back(&mut self, to: &str, reason: &str, ending: Ending) {
+        let Some(at) = self.deployments.iter().position(|d| d.id == to) else { return };
+        let next = self.deployments.remove(at);
+        let failed = self.primary_mut();
+        failed.turn(RolloutState::Failed, reason.to_owned());
+        failed.undo = Some(Undo {
+            reason: reason.to_owned(),
+            started_at: Timestamp::now(),
+            definition: next.definition.clone(),
+            done: None,
+            stopped: ending == Ending::Stopped,
+        });
+        let id = failed.id.clone();
+        self.bring_back(next, id);
+    }
+
+    fn bring_back(&mut self, mut next: Deployment, undone: String) {
         let why =
             format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", next.id);
         next.turn(RolloutState::InProgress, why);
-        (next.undoes, next.failed_tasks) = (Some(id.to_owned()), 0);
+        (next.undoes, next.failed_tasks) = (Some(undone), 0);
         let event = format!("rolling back to (deployment {}).", next.id);
         self.deployments.insert(0, next);
         self.event(event);
-        true
     }
 }
 

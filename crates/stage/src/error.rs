@@ -33,6 +33,14 @@ pub enum StageError {
         /// The stage's directory.
         path: PathBuf,
     },
+    /// The variable that says how long a minute is says something else.
+    #[error("{variable}: {reason}")]
+    Minute {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No port could be opened.
     #[error("the stage cannot listen on 127.0.0.1: {reason}")]
     Listen {

@@ -20,9 +20,9 @@ const EAGER: Duration = Duration::from_millis(50);
 pub(crate) async fn watch(world: Arc<World>, task: String, port: u16) {
     let path = {
         let inner = world.look();
-        let service = inner.tasks.get(&task).map(|task| task.service.clone()).unwrap_or_default();
-        let found = inner.topology().and_then(|topology| topology.by_coloured(&service));
-        found.map_or_else(|| "/".to_owned(), |(service, _)| service.health_path.clone())
+        let of = inner.tasks.get(&task).map(|task| &task.of.service);
+        let found = of.and_then(|service| inner.topology()?.service(service));
+        found.map_or_else(|| "/".to_owned(), |service| service.health_path.clone())
     };
     let mut failures = 0;
     loop {
@@ -84,9 +84,9 @@ fn note(world: &World, id: &str, seen: Result<(), String>, failures: u32) -> Opt
     let timing = world.timing;
     let mut inner = world.look();
     let task = inner.tasks.get(id)?;
-    let (service, deployment, ever) =
-        (task.service.clone(), task.deployment.clone(), task.was_healthy);
-    let target = inner.target_mut(&service, id)?;
+    let (service, group) = (task.service.clone(), task.group.clone());
+    let (deployment, ever) = (task.deployment.clone(), task.was_healthy);
+    let target = inner.target_mut(&group, id)?;
     if target.health == Health::Draining {
         return Some(Health::Draining);
     }
@@ -108,7 +108,7 @@ fn note(world: &World, id: &str, seen: Result<(), String>, failures: u32) -> Opt
     if health == Health::Healthy {
         became_healthy(&mut inner, id, &service, &deployment);
     } else if health == Health::Unhealthy && (ever || age >= timing.grace) {
-        let reason = format!("Task failed ELB health checks in (target-group {service}): {why}");
+        let reason = format!("Task failed ELB health checks in (target-group {group}): {why}");
         scheduler::ask_to_stop(&inner, id, "ServiceSchedulerInitiated", reason, true);
     }
     drop(inner);

@@ -15,6 +15,7 @@ mod home;
 mod image;
 mod launch;
 mod metrics;
+mod native;
 mod pattern;
 mod recorder;
 mod refusal;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::deployments::Configuration;
+use crate::deployments::{Configuration, Ending};
 use crate::fault::Subject;
 use crate::launch;
+use crate::native::{self, Orders, Tasks};
 use crate::state::{Deployment, RolloutState, random_id};
 use crate::task;
 use crate::world::{Inner, Of, Stop, Task, TaskStatus, World};
@@ -74,6 +75,7 @@ pub(crate) async fn run(world: Arc<World>) {
     loop {
         let names: Vec<String> = world.look().state.services.keys().cloned().collect();
         for name in names {
+            native::advance(&world, &name);
             tend(&world, &name);
         }
         sweep(&world);
@@ -89,21 +91,21 @@ fn tend(world: &Arc<World>, name: &str) {
     if inner.ending {
         return;
     }
-    let Some(view) = view(&inner, name) else { return };
-    let moves = decide(&view);
-    for id in &moves.stop {
+    let tasks = tasks(&inner, name);
+    let Some(orders) = orders(&inner, name, &tasks) else { return };
+    for id in &orders.stop {
         let reason =
             format!("Scaling activity initiated by (deployment {})", deployment_id(&inner, name));
         ask_to_stop(&inner, id, "ServiceSchedulerInitiated", reason, true);
     }
-    let allowed =
-        inner.not_before.get(&deployment_id(&inner, name)).is_none_or(|at| *at <= Instant::now());
     let mut started = Vec::new();
-    if allowed && moves.start > 0 {
-        let places = places(&mut inner, name, moves.start, world.timing.back_off);
-        started = (0..places).filter_map(|_| begin(&mut inner, name)).collect();
+    for (deployment, wanted) in &orders.start {
+        if inner.not_before.get(deployment).is_none_or(|at| *at <= Instant::now()) {
+            let places = places(&mut inner, name, deployment, *wanted, world.timing.back_off);
+            started.extend((0..places).filter_map(|_| begin(&mut inner, name, deployment)));
+        }
     }
-    let turned = settle(&mut inner, name, &view);
+    let turned = settle(&mut inner, name, &tasks);
     if !started.is_empty() {
         let ids =
             started.iter().map(|(id, _)| format!("(task {id})")).collect::<Vec<_>>().join(" ");
@@ -112,7 +114,7 @@ fn tend(world: &Arc<World>, name: &str) {
             service.event(message);
         }
     }
-    if turned || !started.is_empty() || !moves.stop.is_empty() {
+    if turned || !started.is_empty() || !orders.stop.is_empty() {
         task::keep(world, &inner);
     }
     drop(inner);
@@ -125,43 +127,49 @@ fn deployment_id(inner: &Inner, service: &str) -> String {
     inner.state.services.get(service).map(|s| s.primary().id.clone()).unwrap_or_default()
 }
 
-fn view(inner: &Inner, name: &str) -> Option<View> {
-    let service = inner.state.services.get(name)?;
-    let primary = service.primary();
-    let mut view = View {
-        desired: service.desired,
-        configuration: service.configuration,
-        failed: primary.rollout == RolloutState::Failed,
-        new: Vec::new(),
-        old: Vec::new(),
-    };
+/// A service's tasks without those that are on their way out.
+fn tasks(inner: &Inner, name: &str) -> Tasks {
+    let mut tasks = Tasks::new();
     for (id, task) in inner.tasks_of(name) {
         if task.status >= TaskStatus::Deactivating || task.stop.borrow().is_some() {
             continue;
         }
-        if task.deployment == primary.id {
-            view.new.push((id.clone(), inner.is_healthy(name, id)));
-        } else {
-            view.old.push(id.clone());
-        }
+        let healthy = inner.is_healthy(&task.group, id);
+        tasks.entry(task.deployment.clone()).or_default().push((id.clone(), healthy));
     }
-    Some(view)
+    tasks
+}
+
+fn orders(inner: &Inner, name: &str, tasks: &Tasks) -> Option<Orders> {
+    let service = inner.state.services.get(name)?;
+    if let Some(orders) = native::orders(service, tasks) {
+        return Some(orders);
+    }
+    let primary = service.primary();
+    let others = tasks.iter().filter(|(deployment, _)| **deployment != primary.id);
+    let Moves { start, stop } = decide(&View {
+        desired: service.desired,
+        configuration: service.configuration,
+        failed: primary.rollout == RolloutState::Failed,
+        new: tasks.get(&primary.id).cloned().unwrap_or_default(),
+        old: others.flat_map(|(_, tasks)| tasks).map(|(id, _)| id.clone()).collect(),
+    });
+    let start = (start > 0).then(|| (primary.id.clone(), start));
+    Some(Orders { start: start.into_iter().collect(), stop })
 }
 
 fn of(inner: &Inner, name: &str, deployment: &Deployment) -> Option<Of> {
-    let (service, colour) = inner.topology()?.by_coloured(name)?;
+    let (service, colour) = inner.topology()?.by_coloured(deployment.group(name))?;
     let revision = deployment.definition.rsplit(':').next().and_then(|r| r.parse().ok());
     let service = service.name.as_str().to_owned();
     Some(Of { service, colour, revision: revision.unwrap_or(0) })
 }
 
 /// How many of the wanted tasks find a place. Those that do not count as failed, and are tried again after a pause.
-fn places(inner: &mut Inner, name: &str, wanted: u32, back_off: Duration) -> u32 {
-    let Some(primary) = inner.state.services.get(name).map(|s| s.primary().clone()) else {
-        return 0;
-    };
-    let Some(of) = of(inner, name, &primary) else { return wanted };
-    let (_, digest, _) = launch::names(inner, &primary.definition);
+fn places(inner: &mut Inner, name: &str, id: &str, wanted: u32, back_off: Duration) -> u32 {
+    let Some(deployment) = deployment(inner, name, id) else { return 0 };
+    let Some(of) = of(inner, name, &deployment) else { return wanted };
+    let (_, digest, _) = launch::names(inner, &deployment.definition);
     let Inner { tasks, faults, .. } = inner;
     let (service, digest) = (of.service.as_str(), digest.as_deref());
     let (colour, revision) = (of.colour, of.revision);
@@ -180,20 +188,29 @@ fn places(inner: &mut Inner, name: &str, wanted: u32, back_off: Duration) -> u32
              Amazon ECS Developer Guide."
         ));
     }
-    task_failed(inner, name, &primary.id, back_off);
+    task_failed(inner, name, id, back_off);
     places
 }
 
+fn deployment(inner: &Inner, name: &str, id: &str) -> Option<Deployment> {
+    inner.state.services.get(name)?.deployments.iter().find(|d| d.id == id).cloned()
+}
+
 /// Enters a new task into the world; its process starts after.
-fn begin(inner: &mut Inner, name: &str) -> Option<(String, watch::Receiver<Option<Stop>>)> {
-    let primary = inner.state.services.get(name)?.primary().clone();
-    let (image, digest, container) = launch::names(inner, &primary.definition);
+fn begin(
+    inner: &mut Inner,
+    name: &str,
+    deployment: &str,
+) -> Option<(String, watch::Receiver<Option<Stop>>)> {
+    let deployment = self::deployment(inner, name, deployment)?;
+    let (image, digest, container) = launch::names(inner, &deployment.definition);
     let (stop, stopped) = watch::channel(None);
     let task = Task {
         service: name.to_owned(),
-        of: of(inner, name, &primary)?,
-        deployment: primary.id,
-        definition: primary.definition,
+        group: deployment.group(name).to_owned(),
+        of: of(inner, name, &deployment)?,
+        deployment: deployment.id,
+        definition: deployment.definition,
         image,
         digest,
         container,
@@ -237,18 +254,20 @@ pub(crate) fn ask_to_stop(
 }
 
 /// Notices when a deployment is complete, and forgets older ones whose tasks are gone. True if something changed.
-fn settle(inner: &mut Inner, name: &str, view: &View) -> bool {
+fn settle(inner: &mut Inner, name: &str, tasks: &Tasks) -> bool {
     let live: Vec<String> = inner
         .tasks_of(name)
         .filter(|(_, task)| task.status != TaskStatus::Stopped)
         .map(|(_, task)| task.deployment.clone())
         .collect();
-    let healthy = view.new.iter().filter(|(_, healthy)| *healthy).count();
     let Some(service) = inner.state.services.get_mut(name) else { return false };
     let primary = service.primary().id.clone();
+    let new = tasks.get(&primary).map(Vec::as_slice).unwrap_or_default();
+    let healthy = new.iter().filter(|(_, healthy)| *healthy).count();
     let mut turned = service.put_away(|id| live.iter().any(|live| live == id));
     let steady = healthy == service.desired as usize && live.len() == healthy;
-    if steady && service.primary().rollout == RolloutState::InProgress {
+    let shifted = service.shift().is_none_or(|shift| !shift.can_return());
+    if steady && shifted && service.primary().rollout == RolloutState::InProgress {
         service.complete();
         service.event(format!("(service {name}) (deployment {primary}) deployment completed."));
         service.event(format!("(service {name}) has reached a steady state."));
@@ -272,7 +291,8 @@ pub(crate) fn task_failed(inner: &mut Inner, name: &str, deployment: &str, back_
         );
         service.event(message);
         let reason = "ECS deployment circuit breaker: tasks failed to start.";
-        service.give_up(deployment, reason, roll_back);
+        let ending = if roll_back { Ending::RolledBack } else { Ending::Failed };
+        native::give_up(inner, name, deployment, reason, ending);
     }
     let pause = back_off.saturating_mul(1 << count.saturating_sub(1).min(16)).min(LONGEST_BACK_OFF);
     inner.not_before.insert(deployment.to_owned(), Instant::now() + pause);

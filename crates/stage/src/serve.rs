@@ -17,7 +17,7 @@ use crate::balancer;
 use crate::control::{self, Endpoint};
 use crate::database;
 use crate::error::StageError;
-use crate::fault;
+use crate::fault::{self, Span};
 use crate::home::{Home, Record};
 use crate::recorder::Recorder;
 use crate::scheduler;
@@ -26,6 +26,9 @@ use crate::state::{SnapshotStatus, State};
 use crate::task::tracing_line;
 use crate::usage;
 use crate::world::{TaskStatus, Timing, World};
+
+/// The variable that says how long a minute of bake times is, such as `1s`; for a stage that is a process of its own.
+pub(crate) const MINUTE: &str = "LIFTLOCK_STAGE_MINUTE";
 
 /// How long tasks may take to end when the stage ends; the stage's own end kills what is left.
 const END_LIMIT: Duration = Duration::from_secs(8);
@@ -136,11 +139,14 @@ impl Host {
     }
 }
 
-/// Runs a stage until SIGTERM or SIGINT.
+/// Runs a stage until SIGTERM or SIGINT. The variable `LIFTLOCK_STAGE_MINUTE` makes the minutes of bake times shorter.
 ///
 /// # Errors
 /// [`StageError`] says why it did not start; nothing is left running then.
-pub async fn serve(options: ServeOptions) -> Result<(), StageError> {
+pub async fn serve(mut options: ServeOptions) -> Result<(), StageError> {
+    if let Some(minute) = std::env::var_os(MINUTE) {
+        options.timing.minute = minute_of(&minute.to_string_lossy())?;
+    }
     // A session of its own: closing the terminal does not end it. Already the leader of a group, it stays what it is.
     rustix::process::setsid().map(drop).unwrap_or_default();
     let listen = |error: std::io::Error| StageError::Listen { reason: error.to_string() };
@@ -167,6 +173,11 @@ pub async fn serve(options: ServeOptions) -> Result<(), StageError> {
     tracing_line("ends");
     host.end().await;
     Ok(())
+}
+
+fn minute_of(text: &str) -> Result<Duration, StageError> {
+    let read = text.parse::<Span>().map(Span::length);
+    read.map_err(|reason| StageError::Minute { variable: MINUTE, reason })
 }
 
 /// Listens on the port of last time, or on a free one.
@@ -196,4 +207,19 @@ async fn exactly(wanted: u16, port: &mut Option<u16>) -> Result<TcpListener, Sta
 fn url_of(port: Option<u16>) -> Result<Url, StageError> {
     let text = format!("http://127.0.0.1:{}", port.unwrap_or(0));
     Url::parse(&text).map_err(|error| StageError::Listen { reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_can_be_short() {
+        assert_eq!(minute_of("200ms").unwrap(), Duration::from_millis(200));
+        let error = minute_of("soon").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "LIFTLOCK_STAGE_MINUTE: `soon` is no length of time: write it like `200ms`, `3s` or `5m`"
+        );
+    }
 }

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use crate::arn::ListenerName;
 use crate::deployments::{Configuration, Undo};
+use crate::native::{Balancing, Shift};
 use crate::schedules::Schedule;
 use crate::topology::Topology;
 
@@ -78,6 +79,9 @@ pub(crate) struct Service {
     /// The task definition of the last deployment that was completed.
     #[serde(default)]
     pub(crate) last_good: Option<String>,
+    /// Where its tasks are registered; the target group of its own name if left out.
+    #[serde(default)]
+    pub(crate) balancing: Option<Balancing>,
 }
 
 impl Service {
@@ -91,6 +95,7 @@ impl Service {
             configuration: Configuration::default(),
             past: Vec::new(),
             last_good: None,
+            balancing: None,
         }
     }
 
@@ -144,6 +149,12 @@ pub(crate) struct Deployment {
     /// Whether nobody asked for it: it was made to take another one back.
     #[serde(default)]
     pub(crate) made_to_undo: bool,
+    /// The target group of its tasks; the one of the service's name if left out.
+    #[serde(default)]
+    pub(crate) group: Option<String>,
+    /// How it shifts traffic, or did, if it does.
+    #[serde(default)]
+    pub(crate) shift: Option<Shift>,
 }
 
 impl Deployment {
@@ -164,6 +175,8 @@ impl Deployment {
             undo: None,
             undoes: None,
             made_to_undo: false,
+            group: None,
+            shift: None,
         }
     }
 

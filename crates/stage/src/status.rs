@@ -10,6 +10,7 @@ use crate::arn::ListenerName;
 use crate::fault::FaultStatus;
 use crate::home::Record;
 use crate::schedules::Schedule;
+use crate::state::Deployment;
 use crate::topology::{Colour, ServiceTopology, Topology};
 use crate::world::{Health, Inner, TaskStatus};
 
@@ -141,8 +142,10 @@ fn service_status(inner: &Inner, topology: &Topology, service: &ServiceTopology)
         });
         ColourStatus {
             colour,
-            desired: inner.state.services.get(&name).map_or(0, |service| service.desired),
-            running: count(inner.tasks_of(&name).filter(|(_, t)| running(t.status)).count()),
+            desired: desired(inner, &name),
+            running: count(
+                inner.tasks.values().filter(|t| t.group == name && running(t.status)).count(),
+            ),
             healthy: count(healthy),
             weight: weight(ListenerName::Production),
             test_weight: weight(ListenerName::Test),
@@ -152,8 +155,26 @@ fn service_status(inner: &Inner, topology: &Topology, service: &ServiceTopology)
     ServiceStatus { name: service.name.as_str().to_owned(), colours: colours.into() }
 }
 
-fn version(inner: &Inner, topology: &Topology, service: &str) -> Option<String> {
-    let arn = &inner.state.services.get(service)?.primary().definition;
+/// The deployments whose tasks are in a target group, with how many are wanted.
+fn deployments_in<'a>(
+    inner: &'a Inner,
+    group: &'a str,
+) -> impl Iterator<Item = (&'a Deployment, u32)> {
+    let all = inner.state.services.iter().flat_map(|(name, service)| {
+        service.deployments.iter().map(move |deployment| (name, service, deployment))
+    });
+    all.filter(move |(name, _, deployment)| deployment.group(name) == group)
+        .map(|(_, service, deployment)| (deployment, service.wanted_of(&deployment.id)))
+}
+
+fn desired(inner: &Inner, group: &str) -> u32 {
+    deployments_in(inner, group).map(|(_, wanted)| wanted).sum()
+}
+
+/// The version of the newest deployment with tasks in the group; without tasks, of the newest at all.
+fn version(inner: &Inner, topology: &Topology, group: &str) -> Option<String> {
+    let newest = deployments_in(inner, group).max_by_key(|(d, wanted)| (*wanted > 0, d.created_at));
+    let arn = &newest?.0.definition;
     let mut all = inner.state.definitions.iter();
     let found = all.find(|d| topology.definition_arn(&d.family, d.revision) == *arn)?;
     let variables = found.body["containerDefinitions"][0]["environment"].as_array()?;

@@ -131,12 +131,12 @@ async fn live(
     }
 }
 
-/// Makes the task a target of its service's target group.
+/// Makes the task a target of its target group.
 fn register(world: &World, id: &str, launch: &Launch, pid: Option<u32>) {
     let mut inner = world.look();
     let Some(task) = inner.tasks.get_mut(id) else { return };
     (task.status, task.started_at, task.pid) = (TaskStatus::Running, Some(Timestamp::now()), pid);
-    let group = task.service.clone();
+    let (service, group) = (task.service.clone(), task.group.clone());
     let target = Target {
         task: id.to_owned(),
         port: launch.port,
@@ -146,8 +146,8 @@ fn register(world: &World, id: &str, launch: &Launch, pid: Option<u32>) {
         open: Arc::new(AtomicUsize::new(0)),
     };
     inner.groups.entry(group.clone()).or_default().push_back(target);
-    if let Some(service) = inner.state.services.get_mut(&group) {
-        service.event(format!("(service {group}) registered 1 targets in (target-group {group})"));
+    if let Some(found) = inner.state.services.get_mut(&service) {
+        found.event(format!("(service {service}) registered 1 targets in (target-group {group})"));
     }
 }
 
@@ -181,7 +181,7 @@ fn start_draining(world: &World, id: &str) -> Option<Arc<AtomicUsize>> {
     let mut inner = world.look();
     let task = inner.tasks.get_mut(id)?;
     task.status = TaskStatus::Deactivating;
-    let group = task.service.clone();
+    let group = task.group.clone();
     let target = inner.target_mut(&group, id)?;
     target.health = Health::Draining;
     target.seen = "Target deregistration is in progress".to_owned();
@@ -204,7 +204,8 @@ fn finish(world: &World, id: &str, exit_code: Option<i32>, stopped: Stopped) {
         task.container_reason = Some(stopped.reason.clone());
     }
     let (service, deployment) = (task.service.clone(), task.deployment.clone());
-    if let Some(group) = inner.groups.get_mut(&service) {
+    let group = task.group.clone();
+    if let Some(group) = inner.groups.get_mut(&group) {
         group.retain(|target| target.task != id);
     }
     let what = match exit_code {

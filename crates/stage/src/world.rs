@@ -37,6 +37,10 @@ pub struct Timing {
     pub back_off: Duration,
     /// How often the tasks' use of memory and processors is put into CloudWatch.
     pub usage_interval: Duration,
+    /// How long a minute of a deployment's bake times is.
+    pub minute: Duration,
+    /// How long each lifecycle stage of a deployment that shifts traffic takes at least.
+    pub lifecycle_stage: Duration,
 }
 
 impl Default for Timing {
@@ -50,6 +54,8 @@ impl Default for Timing {
             stop: Duration::from_secs(30),
             back_off: Duration::from_millis(200),
             usage_interval: Duration::from_secs(5),
+            minute: Duration::from_secs(60),
+            lifecycle_stage: Duration::from_millis(200),
         }
     }
 }
@@ -118,6 +124,8 @@ impl TaskStatus {
 pub(crate) struct Task {
     /// The ECS service.
     pub(crate) service: String,
+    /// The target group.
+    pub(crate) group: String,
     pub(crate) of: Of,
     pub(crate) deployment: String,
     pub(crate) definition: String,
@@ -150,6 +158,7 @@ pub(crate) struct Task {
 pub(crate) struct Of {
     /// The service's name in the topology.
     pub(crate) service: String,
+    /// The colour of its target group.
     pub(crate) colour: Colour,
     /// The revision of its task definition.
     pub(crate) revision: u32,

@@ -3,10 +3,12 @@
 use serde_json::{Value as Json, json};
 
 use super::At;
+use super::ecs_configuration as configuration;
 use super::ecs_definitions as definitions;
 use super::ecs_deployments as deployments;
 use super::ecs_describe as describe;
 use super::input::{flag, list, number, page, size, text, texts};
+use crate::native;
 use crate::refusal::Refusal;
 use crate::scheduler;
 use crate::topology::Topology;
@@ -133,15 +135,18 @@ fn update_service(world: &World, input: &Json) -> Result<Json, Refusal> {
             ),
         };
         let forced = flag(input, "forceNewDeployment");
+        let balancing = configuration::balancing(inner, &name, input)?;
         let service = inner.state.services.get_mut(&name).ok_or_else(service_not_found)?;
-        service.configuration = deployments::configuration(input, service.configuration)?;
-        if let Some(desired) = desired {
-            service.desired = desired;
-        }
+        let configured = configuration::configuration(input, service.configuration)?;
+        configuration::check(configured, balancing.as_ref())?;
+        let moved = service.balancing != balancing;
+        (service.configuration, service.balancing) = (configured, balancing);
+        let before = service.desired;
+        service.desired = desired.unwrap_or(before);
         let current = service.primary().definition.clone();
         let next = definition.unwrap_or_else(|| current.clone());
-        if forced || next != current {
-            service.deploy(next);
+        if forced || moved || next != current {
+            native::deploy(inner, &name, next, before);
         }
         let topology = cluster(inner, input)?;
         let described = describe::service(inner, topology, &name);

@@ -4,55 +4,17 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use super::ecs::{bad_token, cluster, invalid, service_not_found, short, with_next};
+use super::ecs_configuration::{told, told_balancers};
 use super::ecs_describe as describe;
 use super::input::{page, size, text, texts, time};
-use crate::deployments::{Configuration, status};
+use crate::deployments::{Ending, status};
 use crate::launch;
+use crate::native::{self, Share, Shift};
 use crate::refusal::Refusal;
 use crate::scheduler::breaker_threshold;
 use crate::state::{Deployment, RolloutState, Service};
 use crate::topology::Topology;
 use crate::world::{Inner, TaskStatus, World};
-
-/// What `deploymentConfiguration` changes of what there was.
-pub(super) fn configuration(input: &Json, before: Configuration) -> Result<Configuration, Refusal> {
-    let asked = &input["deploymentConfiguration"];
-    if let Some(strategy) = text(asked, "strategy").filter(|strategy| *strategy != "ROLLING") {
-        return Err(Refusal::new(
-            "UnsupportedFeatureException",
-            format!("The stage has no deployment strategy {strategy}, only ROLLING"),
-        ));
-    }
-    let mut after = before;
-    let percent = |name: &str, before: u32, most: i64| match super::input::number(asked, name) {
-        None => Ok(before),
-        Some(value) if (0..=most).contains(&value) => Ok(u32::try_from(value).unwrap_or(before)),
-        Some(value) => Err(invalid(format!("{name} {value} is not 0 to {most}"))),
-    };
-    after.minimum = percent("minimumHealthyPercent", before.minimum, 100)?;
-    after.maximum = percent("maximumPercent", before.maximum, 200)?;
-    if after.maximum <= after.minimum {
-        return Err(invalid("maximumPercent must be greater than minimumHealthyPercent"));
-    }
-    if let Some(breaker) = asked["deploymentCircuitBreaker"].as_object() {
-        let flag = |name: &str| breaker.get(name).and_then(Json::as_bool).unwrap_or(false);
-        (after.breaker, after.roll_back) = (flag("enable"), flag("rollback"));
-    }
-    Ok(after)
-}
-
-/// The configuration as ECS tells it.
-pub(super) fn told(configuration: Configuration) -> Json {
-    json!({
-        "deploymentCircuitBreaker": {
-            "enable": configuration.breaker,
-            "rollback": configuration.roll_back,
-        },
-        "maximumPercent": configuration.maximum,
-        "minimumHealthyPercent": configuration.minimum,
-        "strategy": "ROLLING",
-    })
-}
 
 fn deployment_arn(topology: &Topology, service: &str, id: &str) -> String {
     let id = id.rsplit('/').next().unwrap_or(id);
@@ -118,22 +80,69 @@ fn head(
     head
 }
 
-fn summary(
-    inner: &Inner,
-    topology: &Topology,
-    service: &str,
-    definition: &str,
-    asked: u32,
-) -> Json {
+/// What a summary of a service revision counts.
+#[derive(Clone, Copy)]
+enum Of<'a> {
+    Definition(&'a str),
+    Deployment(&'a Deployment),
+}
+
+fn summary(inner: &Inner, topology: &Topology, service: &str, of: Of<'_>, asked: u32) -> Json {
     let alive =
         |status: TaskStatus| matches!(status, TaskStatus::Running | TaskStatus::Deactivating);
-    let of_it = || inner.tasks_of(service).filter(|(_, task)| task.definition == definition);
+    // While traffic shifts, both may run the same task definition.
+    let of_it = || {
+        let all = inner.tasks_of(service);
+        all.filter(|(_, task)| match of {
+            Of::Definition(definition) => task.definition == definition,
+            Of::Deployment(deployment) => task.deployment == deployment.id,
+        })
+    };
+    let definition = match of {
+        Of::Definition(definition) => definition,
+        Of::Deployment(deployment) => &deployment.definition,
+    };
     json!({
         "arn": revision_arn(topology, service, definition),
         "requestedTaskCount": asked,
         "runningTaskCount": of_it().filter(|(_, task)| alive(task.status)).count(),
         "pendingTaskCount": of_it().filter(|(_, task)| task.status < TaskStatus::Running).count(),
     })
+}
+
+/// Both sides of a deployment that shifts traffic.
+fn tell_shift(
+    inner: &Inner,
+    topology: &Topology,
+    name: &str,
+    service: &Service,
+    deployment: &Deployment,
+    shift: &Shift,
+) -> Json {
+    let asked = |id: &str| service.wanted_of(id);
+    let mut target =
+        summary(inner, topology, name, Of::Deployment(deployment), asked(&deployment.id));
+    weigh(&mut target, shift, shift.production, shift.test);
+    let mut all = service.deployments.iter().chain(&service.past);
+    let source = all.find(|d| d.id == shift.source).map(|source| {
+        let mut told = summary(inner, topology, name, Of::Deployment(source), asked(&source.id));
+        weigh(&mut told, shift, shift.production.rest(), shift.test.rest());
+        told
+    });
+    let mut told = json!({
+        "sourceServiceRevisions": source.into_iter().collect::<Vec<_>>(),
+        "targetServiceRevision": target,
+        "deploymentConfiguration": told(shift.configuration),
+    });
+    describe::set(&mut told, "lifecycleStage", shift.stage.map(|stage| json!(stage)));
+    told
+}
+
+fn weigh(summary: &mut Json, shift: &Shift, production: Share, test: Share) {
+    summary["requestedProductionTrafficWeight"] = production.percent().into();
+    if shift.test_rule.is_some() {
+        summary["requestedTestTrafficWeight"] = test.percent().into();
+    }
 }
 
 /// The service's name, itself and the deployment that an ARN means.
@@ -173,12 +182,20 @@ fn describe_one(
 ) -> Json {
     let mut told_of = head(inner, topology, name, deployment, primary);
     let asked = if primary { service.desired } else { 0 };
-    let sources = deployment.sources.iter().map(|source| summary(inner, topology, name, source, 0));
-    told_of["sourceServiceRevisions"] = sources.collect::<Vec<_>>().into();
-    told_of["targetServiceRevision"] =
-        summary(inner, topology, name, &deployment.definition, asked);
+    let of = |definition, asked| summary(inner, topology, name, Of::Definition(definition), asked);
+    let sides = match &deployment.shift {
+        Some(shift) => tell_shift(inner, topology, name, service, deployment, shift),
+        None => json!({
+            "sourceServiceRevisions":
+                deployment.sources.iter().map(|source| of(source, 0)).collect::<Vec<_>>(),
+            "targetServiceRevision": of(&deployment.definition, asked),
+            "deploymentConfiguration": told(service.configuration),
+        }),
+    };
+    if let (Some(told), Json::Object(sides)) = (told_of.as_object_mut(), sides) {
+        told.extend(sides);
+    }
     told_of["updatedAt"] = inner.seconds(deployment.updated_at).into();
-    told_of["deploymentConfiguration"] = told(service.configuration);
     let breaker = match (service.configuration.breaker, deployment.rollout) {
         (false, _) => "DISABLED",
         (true, RolloutState::InProgress) => "MONITORING",
@@ -190,7 +207,7 @@ fn describe_one(
         "failureCount": deployment.failed_tasks,
         "threshold": breaker_threshold(service.desired),
     });
-    if let Some(undo) = &deployment.undo {
+    if let Some(undo) = deployment.undo.as_ref().filter(|undo| !undo.stopped) {
         told_of["rollback"] = json!({
             "reason": undo.reason,
             "startedAt": inner.seconds(undo.started_at),
@@ -216,16 +233,20 @@ pub(super) fn describe_revisions(inner: &Inner, input: &Json) -> Result<Json, Re
 }
 
 fn describe_revision(inner: &Inner, topology: &Topology, arn: &str) -> Option<Json> {
-    let (name, deployment) = inner.state.services.iter().find_map(|(name, service)| {
-        // The oldest: the revision was made with it.
-        let all = service.deployments.iter().chain(&service.past);
-        let mut fits = all.filter(|d| revision_arn(topology, name, &d.definition) == arn);
-        Some((name, fits.next_back()?))
-    })?;
-    let (of, _) = topology.by_coloured(name)?;
+    let (name, service, newest, deployment) =
+        inner.state.services.iter().find_map(|(name, service)| {
+            let all = service.deployments.iter().chain(&service.past);
+            let fits: Vec<_> =
+                all.filter(|d| revision_arn(topology, name, &d.definition) == arn).collect();
+            // The oldest: the revision was made with it.
+            Some((name, service, *fits.first()?, *fits.last()?))
+        })?;
     let (image, digest, container) = launch::names(inner, &deployment.definition);
     let mut images = json!({ "containerName": container, "image": image });
     describe::set(&mut images, "imageDigest", digest);
+    let mut resolved = json!({ "targetGroupArn": topology.group_arn(newest.group(name)) });
+    let rule = newest.shift.as_ref().map(|shift| shift.production_rule.as_str());
+    describe::set(&mut resolved, "productionListenerRule", rule);
     Some(json!({
         "serviceRevisionArn": arn,
         "serviceArn": topology.service_arn(name),
@@ -234,11 +255,8 @@ fn describe_revision(inner: &Inner, topology: &Topology, arn: &str) -> Option<Js
         "launchType": "FARGATE",
         "platformVersion": "1.4.0",
         "platformFamily": "Linux",
-        "loadBalancers": [{
-            "targetGroupArn": topology.group_arn(name),
-            "containerName": of.name,
-            "containerPort": of.port,
-        }],
+        "loadBalancers": told_balancers(topology, name, service)?,
+        "resolvedConfiguration": { "loadBalancers": [resolved] },
         "containerImages": [images],
         "guardDutyEnabled": false,
         "createdAt": inner.seconds(deployment.created_at),
@@ -248,9 +266,9 @@ fn describe_revision(inner: &Inner, topology: &Topology, arn: &str) -> Option<Js
 pub(super) fn stop(world: &World, input: &Json) -> Result<Json, Refusal> {
     let arn = text(input, "serviceDeploymentArn");
     let arn = arn.ok_or_else(|| invalid("serviceDeploymentArn cannot be empty."))?;
-    let roll_back = match text(input, "stopType") {
-        None | Some("ROLLBACK") => true,
-        Some("ABORT") => false,
+    let ending = match text(input, "stopType") {
+        None | Some("ROLLBACK") => Ending::RolledBack,
+        Some("ABORT") => Ending::Stopped,
         Some(other) => {
             return Err(invalid(format!("stopType {other} is neither ABORT nor ROLLBACK")));
         }
@@ -262,14 +280,21 @@ pub(super) fn stop(world: &World, input: &Json) -> Result<Json, Refusal> {
                 "The service deployment does not exist.",
             )
         };
-        let (name, _, deployment, primary) = find(inner, arn).ok_or_else(missing)?;
-        if status(deployment, primary) != "IN_PROGRESS" {
-            let message = "The service deployment is not in progress, and cannot be stopped.";
-            return Err(Refusal::new("ConflictException", message));
-        }
+        let (name, service, deployment, primary) = find(inner, arn).ok_or_else(missing)?;
         let (name, id) = (name.to_owned(), deployment.id.clone());
-        let service = inner.state.services.get_mut(&name).ok_or_else(service_not_found)?;
-        service.give_up(&id, "Service deployment stopped by user request.", roll_back);
+        let may = service.shift().is_none_or(|shift| !primary || shift.can_return());
+        match status(deployment, primary) {
+            "PENDING" | "IN_PROGRESS" if may => {
+                let reason = "Service deployment stopped by user request.";
+                native::give_up(inner, &name, &id, reason, ending);
+            }
+            // It is on its way.
+            "STOP_REQUESTED" | "ROLLBACK_IN_PROGRESS" => {}
+            _ => {
+                let message = "The service deployment is not in progress, and cannot be stopped.";
+                return Err(Refusal::new("ConflictException", message));
+            }
+        }
         Ok(json!({ "serviceDeploymentArn": arn }))
     })
 }

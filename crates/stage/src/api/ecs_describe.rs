@@ -31,13 +31,15 @@ pub(super) fn cluster(inner: &Inner, topology: &Topology) -> Json {
 
 pub(super) fn service(inner: &Inner, topology: &Topology, name: &str) -> Option<Json> {
     let service = inner.state.services.get(name)?;
-    let (of, _) = topology.by_coloured(name)?;
+    let balancers = super::ecs_configuration::told_balancers(topology, name, service)?;
     let (running, pending) = counts(inner.tasks_of(name).map(|(_, task)| task));
     let deployments: Vec<Json> = service
         .deployments
         .iter()
         .enumerate()
-        .map(|(at, deployment)| deployment_json(inner, service.desired, at == 0, deployment))
+        .map(|(at, deployment)| {
+            deployment_json(inner, service.wanted_of(&deployment.id), at == 0, deployment)
+        })
         .collect();
     let events: Vec<Json> = service
         .events
@@ -59,12 +61,8 @@ pub(super) fn service(inner: &Inner, topology: &Topology, name: &str) -> Option<
         "platformVersion": "1.4.0",
         "schedulingStrategy": "REPLICA",
         "deploymentController": { "type": "ECS" },
-        "deploymentConfiguration": super::ecs_deployments::told(service.configuration),
-        "loadBalancers": [{
-            "targetGroupArn": topology.group_arn(name),
-            "containerName": of.name,
-            "containerPort": of.port,
-        }],
+        "deploymentConfiguration": super::ecs_configuration::told(service.configuration),
+        "loadBalancers": balancers,
         "deployments": deployments,
         "events": events,
         "createdAt": inner.seconds(service.created_at),
@@ -74,14 +72,14 @@ pub(super) fn service(inner: &Inner, topology: &Topology, name: &str) -> Option<
     }))
 }
 
-fn deployment_json(inner: &Inner, desired: u32, primary: bool, deployment: &Deployment) -> Json {
+fn deployment_json(inner: &Inner, wanted: u32, primary: bool, deployment: &Deployment) -> Json {
     let of_it = inner.tasks.values().filter(|task| task.deployment == deployment.id);
     let (running, pending) = counts(of_it);
     json!({
         "id": deployment.id,
         "status": if primary { "PRIMARY" } else { "ACTIVE" },
         "taskDefinition": deployment.definition,
-        "desiredCount": if primary { desired } else { 0 },
+        "desiredCount": wanted,
         "runningCount": running,
         "pendingCount": pending,
         "failedTasks": deployment.failed_tasks,
@@ -95,7 +93,7 @@ fn deployment_json(inner: &Inner, desired: u32, primary: bool, deployment: &Depl
 }
 
 pub(super) fn task(inner: &Inner, topology: &Topology, id: &str, task: &Task) -> Json {
-    let health = match inner.target(&task.service, id).map(|target| target.health) {
+    let health = match inner.target(&task.group, id).map(|target| target.health) {
         Some(Health::Healthy) => "HEALTHY",
         Some(Health::Unhealthy) => "UNHEALTHY",
         _ => "UNKNOWN",

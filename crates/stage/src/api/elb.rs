@@ -239,7 +239,7 @@ fn forward_targets(inner: &Inner, actions: &[Json]) -> Result<Vec<(String, u32)>
     Ok(targets)
 }
 
-fn group_name(inner: &Inner, arn: &str) -> Result<String, Refusal> {
+pub(super) fn group_name(inner: &Inner, arn: &str) -> Result<String, Refusal> {
     let topology = inner.topology().ok_or_else(no_group)?;
     let mut names = group_names(topology);
     names.find(|name| topology.group_arn(name) == arn).ok_or_else(no_group)

@@ -3,6 +3,7 @@
 mod clock;
 mod cloudwatch;
 mod ecs;
+mod ecs_configuration;
 mod ecs_definitions;
 mod ecs_deployments;
 mod ecs_describe;

@@ -62,9 +62,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(timing()).await
+    }
+
+    pub(crate) async fn with(timing: Timing) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut options = ServeOptions::new(directory.path());
-        options.timing = timing();
+        options.timing = timing;
         options.record = Some(directory.path().join(models::CALLS));
         let running = Stage::spawn(options, &topology()).await.unwrap();
         Self { http: Http::new(&running.stage), running, directory }
@@ -338,7 +342,7 @@ impl Http {
     }
 }
 
-fn digits(text: &str) -> String {
+pub(crate) fn digits(text: &str) -> String {
     use sha2::Digest as _;
     hex::encode(&sha2::Sha256::digest(text.as_bytes())[..8])
 }

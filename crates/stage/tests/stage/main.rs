@@ -11,4 +11,5 @@ mod faults;
 mod lifetime;
 mod logs;
 mod models;
+mod native;
 mod schedules;

@@ -1,0 +1,144 @@
+//! Deployments that are taken back: by the circuit breaker, by somebody, or by the next one.
+
+use std::time::Duration;
+
+use liftlock_stage::{Colour, Fault, Kind, Scenario, Timing};
+use serde_json::{Value, json};
+
+use super::{BLUE, canary, quick, slow};
+use crate::client::{World, echo, eventually};
+
+impl World {
+    /// Version 1 has all traffic and the tasks that it had, and nothing of the new one is left.
+    async fn is_as_it_was(&self) {
+        assert_eq!(self.weights()[0], (100, 0));
+        self.steady(Colour::Blue, 2).await;
+        self.steady(Colour::Green, 0).await;
+        assert_eq!(self.version().await, "1");
+        self.completed().await;
+    }
+
+    async fn stop(&self, arn: &Value, stop_type: &str) -> (u16, Value) {
+        let stop = json!({ "serviceDeploymentArn": arn, "stopType": stop_type });
+        self.http.json("ecs", "StopServiceDeployment", stop).await
+    }
+}
+
+/// Tasks that never start get no traffic, and the breaker takes the deployment back; users notice nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_is_rolled_back_before_any_shift() {
+    let world = World::serving(quick()).await;
+    let test_before = world.weights()[1];
+    let users = world.users();
+    let bad = echo(world.directory.path(), &[("FAULT", "crash")]);
+    world.release(&bad, "2", canary()).await;
+    let ended = world.status_is("ROLLBACK_SUCCESSFUL").await;
+    assert_eq!(ended["deploymentCircuitBreaker"]["status"], "TRIGGERED");
+    assert_eq!(ended["lifecycleStage"], "SCALE_UP");
+    assert_eq!(ended["rollback"]["serviceRevisionArn"], ended["sourceServiceRevisions"][0]["arn"]);
+    world.is_as_it_was().await;
+    users.are_content().await;
+    assert_eq!(world.weights()[1], test_before, "a rule that was not touched stays");
+    world.end().await;
+}
+
+/// Tasks that die while they have traffic: all of it is back at once, on both listeners.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_dies_gets_no_traffic_any_more() {
+    let world = World::serving(slow()).await;
+    let image = echo(world.directory.path(), &[]);
+    world.release(&image, "2", canary()).await;
+    world.at_canary().await;
+    let crash = Fault::from_words(Kind::Crash, &["colour=green"]).unwrap();
+    world.running.add_faults(Scenario { seed: 1, faults: vec![crash] }).unwrap();
+    let ended = world.status_is("ROLLBACK_SUCCESSFUL").await;
+    assert_eq!(ended["targetServiceRevision"]["requestedProductionTrafficWeight"], 0.0);
+    assert_eq!(ended["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"], 100.0);
+    assert_eq!(world.weights(), [(100, 0), (100, 0)]);
+    world.is_as_it_was().await;
+    world.end().await;
+}
+
+/// Somebody stops it half way: the weights are back with the answer, and users notice nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_stopped_half_way() {
+    for (stop_type, status) in [("ROLLBACK", "ROLLBACK_SUCCESSFUL"), ("ABORT", "STOPPED")] {
+        let world = World::serving(slow()).await;
+        let users = world.users();
+        let image = echo(world.directory.path(), &[("DELAY_MS", "2")]);
+        world.release(&image, "2", canary()).await;
+        let arn = world.at_canary().await["serviceDeploymentArn"].clone();
+        assert_eq!(world.stop(&arn, stop_type).await.0, 200);
+        assert_eq!(world.weights(), [(100, 0), (100, 0)], "with the answer");
+        let ended = world.status_is(status).await;
+        assert_eq!(ended["rollback"].is_object(), stop_type == "ROLLBACK", "{ended}");
+        world.is_as_it_was().await;
+        users.are_content().await;
+        let (code, refused) = world.stop(&arn, stop_type).await;
+        assert_eq!((code, &refused["__type"]), (400, &json!("ConflictException")));
+        world.end().await;
+    }
+}
+
+/// The next deployment takes over from what was complete, not from what was half way.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_overtaken_gives_its_traffic_back_first() {
+    let world =
+        World::serving(Timing { lifecycle_stage: Duration::from_millis(200), ..slow() }).await;
+    let users = world.users();
+    let image = echo(world.directory.path(), &[("DELAY_MS", "2")]);
+    world.release(&image, "2", canary()).await;
+    let overtaken = world.at_canary().await["serviceDeploymentArn"].clone();
+    world.release(&image, "3", json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0 })).await;
+    assert_eq!(world.weights(), [(100, 0), (100, 0)]);
+    let mut reconciled = false;
+    let ended = world
+        .until("SUCCESSFUL", |newest| {
+            reconciled |= newest["lifecycleStage"] == "RECONCILE_SERVICE";
+            newest["status"] == "SUCCESSFUL"
+        })
+        .await;
+    assert!(reconciled, "there were three revisions");
+    users.are_content().await;
+    assert_eq!((world.weights()[0], world.version().await), ((0, 100), "3".to_owned()));
+    assert_eq!(ended["sourceServiceRevisions"][0]["requestedTaskCount"], 0);
+    assert_eq!(world.deployment_of(&overtaken).await["status"], "STOPPED");
+    world.completed().await;
+    world.end().await;
+}
+
+/// Without a group that has all the traffic, ECS does not begin, and touches no weight.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_that_somebody_left_is_not_begun_on() {
+    let world = World::serving(quick()).await;
+    assert_eq!(world.http.shift("60", "40").await.0, 200);
+    let image = echo(world.directory.path(), &[]);
+    world.release(&image, "2", canary()).await;
+    let ended = world.status_is("ROLLBACK_SUCCESSFUL").await;
+    let why = ended["statusReason"].as_str().unwrap();
+    assert!(why.contains("found 2 target groups which are serving traffic"), "{why}");
+    assert_eq!(world.weights()[0], (60, 40));
+    assert_eq!(world.colour(Colour::Green).running, 0);
+    world.end().await;
+}
+
+/// A first release that fails leaves a service without tasks, as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_that_fails_leaves_nothing() {
+    let world = World::with(quick()).await;
+    let bad = echo(world.directory.path(), &[("FAULT", "crash")]);
+    world.release(&bad, "1", canary()).await;
+    world.status_is("ROLLBACK_SUCCESSFUL").await;
+    let told = world.http.ecs("DescribeServices", json!({ "services": [BLUE] })).await;
+    assert_eq!(told["services"][0]["desiredCount"], 0);
+    eventually("no task is left", async || {
+        let tasks = world.http.ecs("ListTasks", json!({ "serviceName": BLUE })).await;
+        tasks["taskArns"].as_array().unwrap().is_empty()
+    })
+    .await;
+    let good = echo(world.directory.path(), &[]);
+    world.release(&good, "2", canary()).await;
+    world.status_is("SUCCESSFUL").await;
+    assert_eq!(world.version().await, "2");
+    world.end().await;
+}
