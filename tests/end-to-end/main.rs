@@ -18,6 +18,7 @@ mod migrations;
 mod pauses;
 mod project;
 mod rehearsal;
+mod rolling;
 mod scenarios;
 mod stranger;
 mod strategies;

@@ -6,6 +6,7 @@ mod look;
 mod meter;
 mod register;
 mod remember;
+mod replacement;
 mod revision;
 mod schedule;
 
@@ -20,7 +21,9 @@ use jiff::Timestamp;
 use liftlock_environment::KnownSecrets;
 use liftlock_model::{ImageRef, ServiceName};
 use liftlock_rollout::analysis::Traffic;
-use liftlock_rollout::{Colour, Death, Live, Target, TargetError, TaskDefinition, Urls, Weights};
+use liftlock_rollout::{
+    Colour, Death, Live, Replacement, Target, TargetError, TaskDefinition, Urls, Weights,
+};
 use tokio::sync::OnceCell;
 
 use crate::{Action, AwsError, AwsErrorKind, Clients};
@@ -144,7 +147,7 @@ impl EcsTarget {
         &self,
         colour: Colour,
         task_definition: Option<&TaskDefinition>,
-        desired: u32,
+        (desired, how): (u32, Option<&Replacement>),
     ) -> Result<(), AwsError> {
         let force = match task_definition {
             Some(wanted) => self.gave_up_on(colour, wanted).await?,
@@ -164,6 +167,7 @@ impl EcsTarget {
             .desired_count(desired)
             .set_task_definition(task_definition.map(|revision| revision.as_str().to_owned()))
             .set_force_new_deployment(force.then_some(true))
+            .set_deployment_configuration(how.map(replacement::configuration))
             .send()
             .await
             .map(|_| ())
@@ -217,7 +221,17 @@ impl Target for EcsTarget {
         task_definition: Option<&TaskDefinition>,
         desired: u32,
     ) -> Result<(), TargetError> {
-        Ok(self.update(colour, task_definition, desired).await?)
+        Ok(self.update(colour, task_definition, (desired, None)).await?)
+    }
+
+    async fn replace(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+        desired: u32,
+        how: &Replacement,
+    ) -> Result<(), TargetError> {
+        Ok(self.update(colour, Some(task_definition), (desired, Some(how))).await?)
     }
 
     async fn set_weights(&self, weights: Weights) -> Result<(), TargetError> {

@@ -17,6 +17,7 @@ mod schema;
 mod secret;
 mod services;
 mod source;
+mod strategy;
 mod switch;
 mod tree;
 mod walk;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use liftlock_model::ServiceName;
 
 use crate::check::Checks;
-use crate::config::{Engine, Pause, Rollout, Service, Step, Strategy};
+use crate::config::{Engine, Pause, Service};
 use crate::load::Environment;
-use crate::named;
+use crate::{named, strategy};
 
 /// AWS allows target groups and load balancers so many characters.
 const LONGEST: usize = 32;
@@ -54,7 +54,7 @@ fn one(name: &ServiceName, service: &Service, engine: Engine, checks: &mut Check
         let index = index.to_string();
         checks.request_path(&["services", name.as_str(), "paths", &index], path);
     }
-    rollout(name, &service.rollout, checks);
+    rollout(name, service, checks);
     probes(name, service, checks);
     named::check(name, &service.rollout.checks, engine, checks);
     match &service.stage {
@@ -105,18 +105,16 @@ fn repository(path: &[&str], repository: &str, checks: &mut Checks<'_>) {
     }
 }
 
-fn rollout(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
+fn rollout(name: &ServiceName, service: &Service, checks: &mut Checks<'_>) {
+    let rollout = &service.rollout;
     let at = |key| ["services", name.as_str(), "rollout", key];
-    fits_strategy(name, rollout, checks);
+    strategy::check(name, service, checks);
     for (index, step) in rollout.steps.iter().flatten().enumerate() {
         if let Some(Pause::AtMost(limit)) = step.pause {
             let index = index.to_string();
             let path = ["services", name.as_str(), "rollout", "steps", &index, "pause"];
             checks.takes_time(&path, limit);
         }
-    }
-    if let Some(steps) = &rollout.steps {
-        rising(name, steps, checks);
     }
     checks.takes_time(&at("poll"), rollout.poll);
     checks.takes_time(&at("start_timeout"), rollout.start_timeout);
@@ -153,56 +151,6 @@ fn probes(name: &ServiceName, service: &Service, checks: &mut Checks<'_>) {
 fn leads(pattern: &str, path: &str) -> bool {
     let parts = regex::escape(pattern).replace("\\*", ".*").replace("\\?", ".");
     regex::Regex::new(&format!("^(?s:{parts})$")).is_ok_and(|pattern| pattern.is_match(path))
-}
-
-/// What is of another strategy would be ignored in silence.
-fn fits_strategy(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
-    let at = |key| ["services", name.as_str(), "rollout", key];
-    let strategy = match rollout.strategy {
-        Strategy::Canary => "canary",
-        Strategy::Linear => "linear",
-        Strategy::AllAtOnce => "all-at-once",
-    };
-    if rollout.strategy != Strategy::Canary && rollout.steps.is_some() {
-        let message = format!("`steps` are of a canary, and the strategy is `{strategy}`");
-        let help = "leave `steps` out (in base.toml too), or say `strategy = \"canary\"`";
-        checks.key(&at("steps"), message, help);
-    }
-    match (rollout.strategy, rollout.increment) {
-        (Strategy::Linear, None) => checks.value(
-            &at("strategy"),
-            "`linear` does not say by how much",
-            "add `increment = 20` for 20 % more every `step_bake`",
-        ),
-        (Strategy::Canary | Strategy::AllAtOnce, Some(_)) => checks.key(
-            &at("increment"),
-            format!("`increment` is of `linear`, and the strategy is `{strategy}`"),
-            "leave it out, or say `strategy = \"linear\"`",
-        ),
-        _ => {}
-    }
-}
-
-fn rising(name: &ServiceName, steps: &[Step], checks: &mut Checks<'_>) {
-    if steps.last().map(|step| step.share) != Some(100) {
-        let message = "the last step is not 100, so the new version would never get all traffic";
-        checks.value(
-            &["services", name.as_str(), "rollout", "steps"],
-            message,
-            "end with 100, such as `[10, 50, 100]`; `strategy = \"all-at-once\"` is all at once",
-        );
-    }
-    let falling = steps.windows(2).position(|pair| pair[0].share >= pair[1].share);
-    if let Some(index) = falling {
-        let message = format!(
-            "step {} is not higher than the step before, {}",
-            steps[index + 1].share,
-            steps[index].share
-        );
-        let index = (index + 1).to_string();
-        let path = ["services", name.as_str(), "rollout", "steps", &index];
-        checks.value(&path, message, "steps rise, such as `[10, 50, 100]`");
-    }
 }
 
 /// Services wait for others that are there, and never for each other.

@@ -359,6 +359,14 @@ fn a_strategy_has_what_it_needs_and_nothing_of_another() {
     at(2, &rollout("increment = 0"), &["cannot be 0", "1 to 100"]);
     let linear = rollout("strategy = \"linear\"\nincrement = 20\nstep_bake = \"1m\"");
     Project::new(BASE).with("dev", linear).load("dev").unwrap();
+    at(2, &rollout("maximum = 150"), &["`maximum` is of `rolling`", "`canary`"]);
+    let rolling = |lines: &str| rollout(&format!("strategy = \"rolling\"\n{lines}"));
+    at(3, &rolling("steps = [10, 100]"), &["`steps` are of a canary", "`rolling`"]);
+    at(3, &rolling("increment = 20"), &["`increment` is of `linear`"]);
+    at(3, &rolling("maximum = 100"), &["none could ever be replaced", "lower `minimum_healthy`"]);
+    at(3, &rolling("analysis = {}"), &["cannot be compared", "`canary`"]);
+    let fine = rolling("minimum_healthy = 0\nmaximum = 100");
+    Project::new(BASE).with("dev", fine).load("dev").unwrap();
 }
 
 #[test]

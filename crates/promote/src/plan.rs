@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use liftlock_environment::config::{self, Pause};
 use liftlock_model::{Fingerprint, RunKind, ServiceName};
-use liftlock_rollout::{self as rollout, TaskDefinition, schedule};
+use liftlock_rollout::{self as rollout, Replacement, TaskDefinition, schedule};
 use liftlock_saga::{Handle, Saga};
 use tokio::sync::Mutex;
 
@@ -17,6 +17,7 @@ use crate::steps::database::{Migrate, RollBackSchema, TakeSnapshot};
 use crate::steps::infrastructure::{ApplyInfrastructure, PlanInfrastructure};
 use crate::steps::look::{ErrorRate, Listener, Looking, SeenServing, SmokeTest};
 use crate::steps::pause::WaitForPerson;
+use crate::steps::replace::Replace;
 use crate::steps::rollout::{LowerOld, RaiseIdle, Register};
 use crate::steps::switch::{ArmSwitch, DisarmSwitch};
 use crate::steps::traffic::{Chosen, PointTest, Shift};
@@ -69,13 +70,18 @@ fn promotion<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         saga.push(rig.step(Migrate(frame)));
     }
     let raised = raise(&mut saga, &rig, frame);
-    saga.push(rig.step(ArmSwitch { frame, chosen: raised.chosen.clone() }));
+    let shifted = raised.shifted(&frame);
+    if !shifted.is_empty() {
+        saga.push(rig.step(ArmSwitch { frame, chosen: shifted.clone() }));
+    }
     let skips = options.iter().any(|option| option == SKIP_CANARY);
     for wave in waves(&frame.site.environment.services_in_order(), skips) {
         shift(&mut saga, &rig, frame, &raised, &wave);
     }
     seen_serving(&mut saga, &rig, frame, &raised);
-    saga.push(rig.step(DisarmSwitch { frame, leniently: false, chosen: raised.chosen.clone() }));
+    if !shifted.is_empty() {
+        saga.push(rig.step(DisarmSwitch { frame, leniently: false, chosen: shifted }));
+    }
     lower(&mut saga, &rig, frame, raised);
     saga
 }
@@ -96,7 +102,7 @@ fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         saga.push(rig.step(RollBackSchema { frame, name, to, accept_data_loss }));
     }
     let raised = raise(&mut saga, &rig, frame);
-    saga.push(rig.step(DisarmSwitch { frame, leniently: true, chosen: raised.chosen.clone() }));
+    saga.push(rig.step(DisarmSwitch { frame, leniently: true, chosen: raised.shifted(&frame) }));
     let share = |service: &ServiceName| Share { service: service.clone(), share: 100, after: None };
     let shares = raised.chosen.keys().map(share).collect();
     let wave = Wave { number: 1, shares, bake: Duration::ZERO, pause: None, last: true };
@@ -120,6 +126,19 @@ struct Raised {
     registered: BTreeMap<ServiceName, Handle<TaskDefinition>>,
 }
 
+impl Raised {
+    /// The services whose traffic moves from one colour to the other.
+    fn shifted(&self, frame: &Frame<'_>) -> BTreeMap<ServiceName, Handle<Chosen>> {
+        let moves = |service: &ServiceName| replacement(frame, service).is_none();
+        self.chosen.iter().filter(|(service, _)| moves(service)).map(cloned).collect()
+    }
+}
+
+/// How a service's tasks are replaced where they are; none where traffic moves instead.
+fn replacement(frame: &Frame<'_>, service: &ServiceName) -> Option<Replacement> {
+    Replacement::of(&frame.service(service).ok()?.rollout)
+}
+
 /// All services are raised and tested before the first user meets any of them.
 fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> Raised {
     let services: Vec<_> = frame
@@ -132,9 +151,13 @@ fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> Raised {
     let mut raised = Raised::default();
     for service in &services {
         let registered = saga.push(rig.step(Register { frame, service: service.clone() }));
-        let colour = saga.push(rig.step(PointTest { frame, service: service.clone() }));
+        let in_place = replacement(&frame, service).is_some();
+        let colour = saga.push(rig.step(PointTest { frame, service: service.clone(), in_place }));
         raised.chosen.insert(service.clone(), colour.clone());
         raised.registered.insert(service.clone(), registered.clone());
+        if in_place {
+            continue;
+        }
         saga.push(rig.step(RaiseIdle {
             frame,
             service: service.clone(),
@@ -142,8 +165,11 @@ fn raise<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>) -> Raised {
             chosen: colour,
         }));
     }
-    let name = "rollout/smoke-before-traffic".to_owned();
-    saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Test })));
+    // Of services whose tasks are replaced where they are, nothing new is there yet.
+    if !raised.shifted(&frame).is_empty() {
+        let name = "rollout/smoke-before-traffic".to_owned();
+        saga.push(rig.step(Looking(SmokeTest { frame, name, listener: Listener::Test })));
+    }
     raised
 }
 
@@ -191,7 +217,10 @@ fn courses<'a>(
     // As often as the longest chain may be long: each round settles one more of its links.
     for _ in 0..courses.len() {
         for at in 0..courses.len() {
-            let first = |other: &&Course<'_>| courses[at].rollout.depends_on.contains(other.name);
+            let first = |other: &&Course<'_>| {
+                courses[at].rollout.depends_on.contains(other.name)
+                    || courses[at].comes_after(other)
+            };
             courses[at].begins = courses.iter().filter(first).map(Course::end).max().unwrap_or(0);
         }
     }
@@ -211,6 +240,13 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
+    /// What is replaced in place is not tested before users meet it, and takes longest to come back: it comes after what moves by shares,
+    /// unless others wait for it.
+    fn comes_after(&self, other: &Course<'_>) -> bool {
+        let is_in_place = |course: &Course<'_>| course.rollout.strategy.is_in_place();
+        is_in_place(self) && !self.is_awaited && !is_in_place(other)
+    }
+
     /// The first wave without it.
     fn end(&self) -> usize {
         self.begins + self.steps.len()
@@ -265,6 +301,16 @@ fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, 
         else {
             continue;
         };
+        if let Some(how) = replacement(&frame, service) {
+            saga.push(rig.step(Replace {
+                frame,
+                service: service.clone(),
+                chosen: chosen.clone(),
+                registered: registered.clone(),
+                how,
+            }));
+            continue;
+        }
         saga.push(rig.step(Shift {
             frame,
             service: service.clone(),
@@ -306,7 +352,7 @@ fn seen_serving<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &R
 }
 
 fn lower<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: Raised) {
-    for (service, chosen) in raised.chosen {
+    for (service, chosen) in raised.shifted(&frame) {
         saga.push(rig.step(LowerOld { frame, service, chosen }));
     }
 }
@@ -344,6 +390,23 @@ mod tests {
         };
         let shares = |wave: &Wave| wave.shares.iter().map(share).collect::<Vec<_>>().join(", ");
         waves.iter().map(|wave| format!("{}; bake {}", shares(wave), wave.bake.as_secs())).collect()
+    }
+
+    /// Shows the order of strategies in one release: what can be tested before users meet it comes first.
+    #[test]
+    fn what_is_replaced_in_place_comes_last_unless_others_wait_for_it() {
+        let rolling = || {
+            let mut rolling = service(&[100], &[]);
+            rolling.rollout.strategy = config::Strategy::Rolling;
+            rolling
+        };
+        let canary = service(&[10, 100], &[]);
+        let all = [("api", rolling()), ("web", canary), ("worker", rolling())];
+        let expected = ["web 10; bake 2", "web 10-100; bake 2", "api 100, worker 100; bake 15"];
+        assert_eq!(told(&all, false), expected);
+        let all = [("api", rolling()), ("web", service(&[10, 100], &["api"]))];
+        let expected = ["api 100; bake 15", "web 10; bake 2", "web 10-100; bake 15"];
+        assert_eq!(told(&all, false), expected);
     }
 
     #[test]

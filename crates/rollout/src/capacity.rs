@@ -49,7 +49,7 @@ pub async fn raise(
 }
 
 /// Adds how the revision's tasks ended, where that may be why. That it cannot be learned changes nothing of the error.
-async fn post_mortem(
+pub(crate) async fn post_mortem(
     target: &dyn Target,
     colour: Colour,
     task_definition: &TaskDefinition,
@@ -72,7 +72,7 @@ async fn post_mortem(
 }
 
 /// What a raise waits for, and what it remembers between two looks.
-struct Patient<'a> {
+pub(crate) struct Patient<'a> {
     colour: Colour,
     task_definition: &'a TaskDefinition,
     digest: &'a ImageDigest,
@@ -84,7 +84,7 @@ struct Patient<'a> {
 }
 
 impl<'a> Patient<'a> {
-    fn new(
+    pub(crate) fn new(
         before: &ColourState,
         colour: Colour,
         task_definition: &'a TaskDefinition,
@@ -96,13 +96,13 @@ impl<'a> Patient<'a> {
         Self { colour, task_definition, digest, count, dead_before, accepted: false }
     }
 
-    fn set_already(&self, before: &ColourState) -> bool {
+    pub(crate) fn set_already(&self, before: &ColourState) -> bool {
         before.task_definition.as_ref() == Some(self.task_definition)
             && before.desired == self.count
             && !before.failed
     }
 
-    fn judge(&mut self, live: &Live) -> Step<u32> {
+    pub(crate) fn judge(&mut self, live: &Live) -> Step<u32> {
         let state = live.colour(self.colour);
         let ours = state.task_definition.as_ref() == Some(self.task_definition);
         let gone_back = self.accepted && !ours;
@@ -117,10 +117,14 @@ impl<'a> Patient<'a> {
         }
         let dead = state.stopped.len().saturating_sub(self.dead_before);
         if gone_back || (ours && (state.failed || dead >= DEATHS)) {
+            let back = gone_back.then(|| match &state.task_definition {
+                Some(now) => format!("the deployment was taken back to {now}"),
+                None => "the deployment was taken back".to_owned(),
+            });
             return Step::Failed(RolloutError::TasksDie {
                 colour: self.colour,
                 task_definition: self.task_definition.clone(),
-                reasons: reasons(state),
+                reasons: back.into_iter().chain(reasons(state)).collect(),
                 deaths: Vec::new(),
             });
         }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::analysis::Traffic;
 use crate::{
-    Colour, ColourState, Death, Live, Target, TargetError, TargetErrorKind, TaskDefinition, Urls,
-    Weights,
+    Colour, ColourState, Death, Live, Replacement, Target, TargetError, TargetErrorKind,
+    TaskDefinition, Urls, Weights,
 };
 
 /// How long a task takes until it is healthy, and how long a target drains.
@@ -219,6 +219,21 @@ impl Target for Fake {
         side.from = if task_definition.is_some() { 0 } else { from };
         side.desired = desired;
         side.since = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn replace(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+        desired: u32,
+        _: &Replacement,
+    ) -> Result<(), TargetError> {
+        let mut world = self.0.lock().unwrap();
+        world.changes.push(format!("{colour} replaced by {desired} of {task_definition}"));
+        let side = world.sides.get_mut(&colour).unwrap();
+        side.before = side.revision.replace(task_definition.as_str().to_owned());
+        (side.from, side.desired, side.since) = (0, desired, Some(Instant::now()));
         Ok(())
     }
 

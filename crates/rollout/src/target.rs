@@ -10,7 +10,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::analysis::Traffic;
-use crate::{Colour, Death, Live, TargetError, TaskDefinition, Weights};
+use crate::{Colour, Death, Live, Replacement, TargetError, TaskDefinition, Weights};
 
 /// Where a service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +49,16 @@ pub trait Target: Send + Sync {
         colour: Colour,
         task_definition: Option<&TaskDefinition>,
         desired: u32,
+    ) -> Result<(), TargetError>;
+
+    /// Replaces a colour's tasks, which users are on, by `desired` tasks of a revision. Returns once that is accepted; the platform does it
+    /// later, and may give it up.
+    async fn replace(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+        desired: u32,
+        how: &Replacement,
     ) -> Result<(), TargetError>;
 
     /// Splits production traffic.

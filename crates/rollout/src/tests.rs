@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fake::{DRAIN, Fake, Fate, START, digest};
 use crate::{
-    Breaker, Check, Colour, Observation, RolloutError, Target, TaskDefinition, Tripped, Wait,
-    Weights, lower, raise, seen_serving, shift, watch,
+    Breaker, Check, Colour, Observation, Replacement, Replacing, RolloutError, Target,
+    TaskDefinition, Tripped, Wait, Weights, lower, raise, replace, seen_serving, shift, watch,
 };
 
 const NEW: &str = "2:new";
@@ -91,6 +91,40 @@ async fn when_ecs_goes_back_by_itself_that_is_a_failure() {
     let error = raise_new(&fake, 2).await.unwrap_err();
     assert!(matches!(error, RolloutError::TasksDie { .. }), "{error}");
     assert!(error.to_string().contains("rolling back"), "{error}");
+}
+
+async fn replace_old(fake: &Fake, revision: &str) -> Result<crate::Raised, RolloutError> {
+    let (cancel, new) = (CancellationToken::new(), TaskDefinition::new(revision));
+    let rollout =
+        config::Rollout { strategy: config::Strategy::Rolling, ..config::Rollout::default() };
+    let (digest, how) = (digest(revision), Replacement::of(&rollout).unwrap());
+    let (colour, task_definition) = (Colour::Blue, &new);
+    let asked = Replacing { colour, task_definition, digest: &digest, count: 2, how: &how };
+    let wait = wait(&cancel);
+    replace(fake, asked, &wait).await?.is_whole(fake, &wait).await
+}
+
+/// Shows D-DEP-1, as data: a rolling rollout replaces the tasks where users are, moves no traffic, and does nothing twice.
+#[tokio::test(start_paused = true)]
+async fn tasks_are_replaced_where_they_are() {
+    let fake = Fake::serving();
+    for _ in 0..2 {
+        assert_eq!(replace_old(&fake, NEW).await.unwrap().healthy, 2);
+    }
+    assert_eq!(fake.changes(), ["blue replaced by 2 of 2:new"]);
+    seen_serving(&fake, Colour::Blue, &digest(NEW), 2).await.unwrap();
+    replace_old(&fake, "1:old").await.unwrap();
+    seen_serving(&fake, Colour::Blue, &digest("1:old"), 2).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_that_ecs_gives_up_is_a_failure() {
+    for fate in [Fate::GoesBack, Fate::Dies] {
+        let error = replace_old(&Fake::serving().fate(NEW, fate), NEW).await.unwrap_err();
+        assert!(matches!(error, RolloutError::TasksDie { .. }), "{fate:?}: {error}");
+    }
+    let error = replace_old(&Fake::serving().fate(NEW, Fate::OtherDigest), NEW).await;
+    assert!(matches!(error, Err(RolloutError::TimedOut { .. })), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]

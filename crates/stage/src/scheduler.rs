@@ -36,7 +36,7 @@ struct View {
     failed: bool,
     /// The newest deployment's tasks: id and whether healthy. Those that are on their way out are left out.
     new: Vec<(String, bool)>,
-    /// The older deployments' tasks.
+    /// The older deployments' tasks, those first that are healthy.
     old: Vec<String>,
 }
 
@@ -147,12 +147,15 @@ fn orders(inner: &Inner, name: &str, tasks: &Tasks) -> Option<Orders> {
     }
     let primary = service.primary();
     let others = tasks.iter().filter(|(deployment, _)| **deployment != primary.id);
+    let mut old: Vec<_> = others.flat_map(|(_, tasks)| tasks).collect();
+    // Those that are healthy go last.
+    old.sort_by_key(|(_, healthy)| !healthy);
     let Moves { start, stop } = decide(&View {
         desired: service.desired,
         configuration: service.configuration,
         failed: primary.rollout == RolloutState::Failed,
         new: tasks.get(&primary.id).cloned().unwrap_or_default(),
-        old: others.flat_map(|(_, tasks)| tasks).map(|(id, _)| id.clone()).collect(),
+        old: old.into_iter().map(|(id, _)| id.clone()).collect(),
     });
     let start = (start > 0).then(|| (primary.id.clone(), start));
     Some(Orders { start: start.into_iter().collect(), stop })

@@ -65,8 +65,14 @@ resource "aws_ecs_service" "colour" {
     container_port   = var.service.port
   }
 
-  # Liftlock's: which revision runs, and how many of it.
+  # Liftlock's: which revision runs, how many of it, and, where tasks are replaced in place, how.
   lifecycle {
-    ignore_changes = [task_definition, desired_count]
+    ignore_changes = [
+      task_definition,
+      desired_count,
+      deployment_maximum_percent,
+      deployment_minimum_healthy_percent,
+      deployment_circuit_breaker,
+    ]
   }
 }

@@ -25,6 +25,12 @@ pub struct Rollout {
     /// With `strategy = "linear"`: how many percent of the traffic each step adds.
     #[schemars(range(min = 1, max = 100))]
     pub increment: Option<u8>,
+    /// With `strategy = "rolling"`: how many percent of the tasks stay healthy at any time, at least. Left out: 100.
+    #[schemars(range(min = 0, max = 100))]
+    pub minimum_healthy: Option<u8>,
+    /// With `strategy = "rolling"`: how many percent of the tasks run at any time, old and new together, at most. Left out: 200.
+    #[schemars(range(min = 100, max = 200))]
+    pub maximum: Option<u8>,
     /// Services of the same release that get all their traffic first, and are watched with it for their `bake`, before this one gets its
     /// first share. Left out: all services move together, step by step. On the way back the traffic of all goes back at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -55,6 +61,8 @@ impl Default for Rollout {
             strategy: Strategy::Canary,
             steps: None,
             increment: None,
+            minimum_healthy: None,
+            maximum: None,
             depends_on: Vec::new(),
             step_bake: Period::from_secs(120),
             bake: Period::from_secs(900),
@@ -81,13 +89,13 @@ impl Rollout {
                 let below = (1..).map(|step| increment.saturating_mul(step));
                 below.take_while(|share| *share < 100).chain([100]).map(Step::of).collect()
             }
-            Strategy::AllAtOnce => vec![Step::of(100)],
+            Strategy::AllAtOnce | Strategy::Rolling => vec![Step::of(100)],
         }
     }
 }
 
-/// In which way traffic moves to the new version. Whichever it is, the new version is raised beside the old one, and users
-/// meet it only once it is healthy.
+/// In which way traffic moves to the new version. But for `rolling`, the new version is raised beside the old one, is tested there, and
+/// users meet it only after that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
@@ -98,6 +106,16 @@ pub enum Strategy {
     Linear,
     /// All of it in one step (blue/green).
     AllAtOnce,
+    /// ECS replaces the tasks where they are, some at a time: users meet each new one once it is healthy. The way back takes as long, and
+    /// nothing is tested before users see it; it needs the fewest tasks.
+    Rolling,
+}
+
+impl Strategy {
+    /// True when the platform replaces the tasks where they are, so that no traffic is moved.
+    pub fn is_in_place(self) -> bool {
+        matches!(self, Self::Rolling)
+    }
 }
 
 /// One step of traffic.
@@ -263,8 +281,9 @@ mod tests {
         assert_eq!(shares(&linear(30)), [30, 60, 90, 100]);
         assert_eq!(shares(&linear(100)), [100]);
         assert_eq!(shares(&linear(1)).len(), 100);
-        let once = Rollout { strategy: Strategy::AllAtOnce, ..Rollout::default() };
-        assert_eq!(shares(&once), [100]);
+        for strategy in [Strategy::AllAtOnce, Strategy::Rolling] {
+            assert_eq!(shares(&Rollout { strategy, ..Rollout::default() }), [100]);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use liftlock_rollout::{
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
+use super::replace::chosen_in_place;
 use super::switch::hold;
 use super::{Frame, step_plan};
 use crate::failure;
@@ -52,10 +53,11 @@ pub(crate) struct Listeners {
     pub test: Colour,
 }
 
-/// Chooses the idle colour and points the test listener at it.
+/// Chooses the idle colour and points the test listener at it; where tasks are replaced in place, the colour that serves.
 pub(crate) struct PointTest<'a> {
     pub frame: Frame<'a>,
     pub service: ServiceName,
+    pub in_place: bool,
 }
 
 #[async_trait]
@@ -64,16 +66,22 @@ impl Step for PointTest<'_> {
     type Output = Chosen;
 
     fn plan(&self) -> StepPlan {
+        let does = match self.in_place {
+            false => "choose the colour that carries no traffic, and point the test listener at it",
+            true => {
+                "point the test listener at the colour that serves: its tasks are replaced where they are"
+            }
+        };
         step_plan(
             format!("rollout/{}/test-listener", self.service),
-            "choose the colour that carries no traffic, and point the test listener at it",
+            does,
             Reversal::Undo("point it back".into()),
         )
     }
 
     async fn observe(&self, _: &Context<'_>) -> Result<Listeners, StepError> {
         let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
-        let chosen = Chosen::of(&live);
+        let chosen = if self.in_place { chosen_in_place(&live) } else { Chosen::of(&live) };
         refuse_half_way(&self.frame.site.environment.name, &self.service, &live)?;
         Ok(Listeners { chosen, test: live.test })
     }
@@ -86,6 +94,7 @@ impl Step for PointTest<'_> {
             .await
             .map_err(failure::target)?;
         let note = match chosen.replaces {
+            Some(live) if live == chosen.colour => format!("users are on {live}"),
             Some(live) => format!("the test listener shows {}; users are on {live}", chosen.colour),
             None => format!("the test listener shows {}; nothing serves users yet", chosen.colour),
         };
