@@ -16,6 +16,7 @@ mod load;
 mod local;
 mod migrations;
 mod pauses;
+mod performance;
 mod project;
 mod rehearsal;
 mod rolling;

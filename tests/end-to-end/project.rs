@@ -95,9 +95,14 @@ impl Project {
 
     /// Adds a named check of a service's rollouts.
     pub(crate) fn add_check(&self, service: &str, name: &str, lines: &str) {
+        self.add_lines(&format!("services.{service}.rollout.checks.{name}"), lines);
+    }
+
+    /// Adds a table to the environment's file.
+    pub(crate) fn add_lines(&self, table: &str, lines: &str) {
         let file = self.path("environments/local.toml");
         let mut text = std::fs::read_to_string(&file).unwrap();
-        write!(text, "\n[services.{service}.rollout.checks.{name}]\n{lines}\n").unwrap();
+        write!(text, "\n[{table}]\n{lines}\n").unwrap();
         std::fs::write(file, text).unwrap();
     }
 

@@ -9,6 +9,7 @@ mod remember;
 mod replacement;
 mod revision;
 mod schedule;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +23,7 @@ use liftlock_environment::KnownSecrets;
 use liftlock_model::{ImageRef, ServiceName};
 use liftlock_rollout::analysis::Traffic;
 use liftlock_rollout::{
-    Colour, Death, Live, Replacement, Target, TargetError, TaskDefinition, Urls, Weights,
+    Colour, Death, Live, Replacement, Target, TargetError, TaskDefinition, Urls, Usage, Weights,
 };
 use tokio::sync::OnceCell;
 
@@ -257,6 +258,14 @@ impl Target for EcsTarget {
         task_definition: &TaskDefinition,
     ) -> Result<Vec<Death>, TargetError> {
         Ok(self.newest_deaths(colour, task_definition).await?)
+    }
+
+    async fn usage(
+        &self,
+        colour: Colour,
+        span: (Timestamp, Timestamp),
+    ) -> Result<Usage, TargetError> {
+        Ok(self.used(colour, span).await?)
     }
 
     async fn urls(&self) -> Result<Urls, TargetError> {

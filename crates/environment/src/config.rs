@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::analysis::{Analysis, LatencyLimit, LowTraffic, SyntheticProbes};
+pub use crate::performance::Performance;
 use crate::period::Period;
 pub use crate::switch::Switch;
 
@@ -215,6 +216,8 @@ pub struct Service {
     /// How traffic moves.
     #[serde(default)]
     pub rollout: Rollout,
+    /// A short load on each new version before the old one goes. Left out: none.
+    pub performance: Option<Performance>,
     /// How its tasks run on the stage (with `engine = "stage"` only).
     pub stage: Option<StageService>,
 }

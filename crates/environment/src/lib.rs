@@ -10,6 +10,7 @@ mod load;
 mod mask;
 mod named;
 mod nearest;
+mod performance;
 mod period;
 mod problem;
 mod redact;

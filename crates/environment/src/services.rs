@@ -56,6 +56,7 @@ fn one(name: &ServiceName, service: &Service, engine: Engine, checks: &mut Check
     }
     rollout(name, service, checks);
     probes(name, service, checks);
+    performance(name, service, checks);
     named::check(name, &service.rollout.checks, engine, checks);
     match &service.stage {
         Some(stage) => {
@@ -137,13 +138,31 @@ fn probes(name: &ServiceName, service: &Service, checks: &mut Checks<'_>) {
     let Some(probes) = analysis.and_then(|analysis| analysis.probes.as_ref()) else { return };
     let place = ["services", name.as_str(), "rollout", "analysis", "probes", "path"];
     checks.request_path(&place, &probes.path);
-    let path = probes.path.split('?').next().unwrap_or_default();
+    asks(&place, name, service, &probes.path, checks);
+}
+
+fn performance(name: &ServiceName, service: &Service, checks: &mut Checks<'_>) {
+    let Some(performance) = &service.performance else { return };
+    let at = |key| ["services", name.as_str(), "performance", key];
+    checks.request_path(&at("path"), &performance.path);
+    asks(&at("path"), name, service, &performance.path, checks);
+    checks.takes_time(&at("duration"), performance.duration);
+}
+
+fn asks(
+    place: &[&str],
+    name: &ServiceName,
+    service: &Service,
+    path: &str,
+    checks: &mut Checks<'_>,
+) {
+    let path = path.split('?').next().unwrap_or_default();
     if let Some(paths) = &service.paths
         && path.starts_with('/')
         && !paths.iter().any(|pattern| leads(pattern, path))
     {
         let message = format!("this path is none of `services.{name}.paths`");
-        checks.value(&place, message, "ask what the load balancer sends to this service");
+        checks.value(place, message, "ask what the load balancer sends to this service");
     }
 }
 

@@ -529,6 +529,13 @@ fn synthetic_probes_ask_a_path_of_the_service() {
     at(2, &probes("api/items"), &["is not a request path", "begins with `/`"]);
     at(2, &probes("/api/items").replace("= 5", "= 0"), &["allowed: 1 to 100"]);
     Project::new(BASE).with("dev", probes("/api/items?page=2")).load("dev").unwrap();
+    let load = |path: &str| {
+        format!("[services.backend.performance]\npath = \"{path}\"\nrequests_per_second = 5\n")
+    };
+    at(2, &load("/"), &["none of `services.backend.paths`"]);
+    at(4, &format!("{}duration = \"0s\"", load("/api/items")), &["no time at all"]);
+    at(4, &format!("{}cpu = 200", load("/api/items")), &["allowed: 1 to 100"]);
+    Project::new(BASE).with("dev", load("/api/items")).load("dev").unwrap();
 }
 
 /// Shows D-RB-1 as data: a named check says what it looks at, what is good, and nothing that would be ignored or leak.

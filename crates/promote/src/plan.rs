@@ -17,6 +17,7 @@ use crate::steps::database::{Migrate, RollBackSchema, TakeSnapshot};
 use crate::steps::infrastructure::{ApplyInfrastructure, PlanInfrastructure};
 use crate::steps::look::{ErrorRate, Listener, Looking, SeenServing, SmokeTest};
 use crate::steps::pause::WaitForPerson;
+use crate::steps::performance::LoadTest;
 use crate::steps::replace::Replace;
 use crate::steps::rollout::{LowerOld, RaiseIdle, Register};
 use crate::steps::switch::{ArmSwitch, DisarmSwitch};
@@ -78,6 +79,7 @@ fn promotion<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
     for wave in waves(&frame.site.environment.services_in_order(), skips) {
         shift(&mut saga, &rig, frame, &raised, &wave);
     }
+    load(&mut saga, &rig, frame, &raised);
     seen_serving(&mut saga, &rig, frame, &raised);
     if !shifted.is_empty() {
         saga.push(rig.step(DisarmSwitch { frame, leniently: false, chosen: shifted }));
@@ -345,6 +347,16 @@ fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, 
 
 fn cloned<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
     (key.clone(), value.clone())
+}
+
+/// One service after the other: together they would measure each other.
+fn load<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised) {
+    for (name, service) in frame.site.environment.services_in_order() {
+        if let (Some(policy), Some(chosen)) = (&service.performance, raised.chosen.get(name)) {
+            let (service, chosen) = (name.clone(), chosen.clone());
+            saga.push(rig.step(LoadTest { frame, service, policy, chosen }));
+        }
+    }
 }
 
 fn seen_serving<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised) {

@@ -14,6 +14,7 @@ use crate::run::Matter;
 use crate::site::Site;
 use crate::steps;
 use crate::steps::checks::secrets_are_there;
+use crate::steps::performance::generator_is_there;
 use crate::steps::traffic::refuse_half_way;
 
 /// Looks at everything that the run needs.
@@ -24,6 +25,7 @@ pub(crate) async fn check(site: &Site, matter: &Matter) -> Result<(), StepError>
     site.infrastructure.ready().await?;
     site.known_alarms.note(site.alarms.as_ref()).await;
     if matter.kind != RunKind::Rollback {
+        generator_is_there(site).await?;
         secrets_are_there(site, matter.previous.is_some()).await?;
     }
     for (service, live) in cloud(site).await? {

@@ -8,6 +8,7 @@ pub(crate) mod fleet;
 pub(crate) mod infrastructure;
 pub(crate) mod look;
 pub(crate) mod pause;
+pub(crate) mod performance;
 pub(crate) mod replace;
 pub(crate) mod rollout;
 pub(crate) mod switch;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::analysis::Traffic;
 use crate::{
     Colour, ColourState, Death, Live, Replacement, Target, TargetError, TargetErrorKind,
-    TaskDefinition, Urls, Weights,
+    TaskDefinition, Urls, Usage, Weights,
 };
 
 /// How long a task takes until it is healthy, and how long a target drains.
@@ -278,6 +278,10 @@ impl Target for Fake {
                 no_log: None,
             })
             .collect())
+    }
+
+    async fn usage(&self, _: Colour, _: (Timestamp, Timestamp)) -> Result<Usage, TargetError> {
+        Ok(Usage::default())
     }
 
     async fn urls(&self) -> Result<Urls, TargetError> {

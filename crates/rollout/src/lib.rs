@@ -9,6 +9,7 @@ mod emergency;
 mod error;
 mod judge;
 mod live;
+pub mod performance;
 mod reconcile;
 mod replace;
 mod schedule;
@@ -36,7 +37,7 @@ pub use reconcile::{Difference, Expected, ExpectedColour, differences, reconcile
 pub use replace::{Replaced, Replacement, Replacing, replace};
 pub use schedule::{Shift, schedule};
 pub use switch::{Armed, Back, Kept, PutOff, Switch, Switches};
-pub use target::{Target, Urls};
+pub use target::{Target, Urls, Usage};
 pub use tidy::{Tidied, tidy};
 pub use traffic::{Shifted, seen_serving, shift};
 pub use wait::Wait;

@@ -21,6 +21,15 @@ pub struct Urls {
     pub test: Url,
 }
 
+/// How much of what they have a colour's tasks use, in percent, at most on average of a minute. None: it is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Of processors.
+    pub cpu: Option<f64>,
+    /// Of memory.
+    pub memory: Option<f64>,
+}
+
 /// One service in one environment. Each method is one thing that can be asked again without harm: the second time
 /// changes nothing.
 #[async_trait]
@@ -84,6 +93,13 @@ pub trait Target: Send + Sync {
         colour: Colour,
         task_definition: &TaskDefinition,
     ) -> Result<Vec<Death>, TargetError>;
+
+    /// What a colour's tasks used in this time, and in the minutes around it.
+    async fn usage(
+        &self,
+        colour: Colour,
+        span: (Timestamp, Timestamp),
+    ) -> Result<Usage, TargetError>;
 
     /// Where the service is reached.
     async fn urls(&self) -> Result<Urls, TargetError>;

@@ -1,6 +1,7 @@
 //! Parts of the machine that some tests need: what happens when one is not there.
 
 use std::fmt::{self, Display};
+use std::path::Path;
 
 use liftlock_postgres::Programs;
 
@@ -19,6 +20,8 @@ pub enum Requirement {
     Moto,
     /// PgBouncer.
     PgBouncer,
+    /// The load generator oha.
+    Oha,
 }
 
 impl Display for Requirement {
@@ -28,6 +31,7 @@ impl Display for Requirement {
             Self::Terraform => "terraform",
             Self::Moto => "moto",
             Self::PgBouncer => "pgbouncer",
+            Self::Oha => "oha",
         })
     }
 }
@@ -56,6 +60,18 @@ pub fn met<T, E: Display>(requirement: Requirement, found: Result<T, E>) -> Opti
 /// If they are missing and [`VARIABLE`] names `postgres`.
 pub fn postgres() -> Option<Programs> {
     met(Requirement::Postgres, Programs::find())
+}
+
+/// A `PATH` that holds the load generator oha, which may be where `.ci/run` puts it; or none if the test is to be skipped.
+///
+/// # Panics
+/// If it is missing and [`VARIABLE`] names `oha`.
+pub fn oha() -> Option<String> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{path}:{}", tools.display());
+    let found = path.split(':').any(|directory| Path::new(directory).join("oha").is_file());
+    met(Requirement::Oha, found.then_some(path).ok_or("it is neither in PATH nor in target/tools"))
 }
 
 fn names(required: &str, requirement: Requirement) -> bool {
