@@ -1,8 +1,6 @@
 //! Deployments that are taken back: by the circuit breaker, by somebody, or by the next one.
 
-use std::time::Duration;
-
-use liftlock_stage::{Colour, Fault, Kind, Scenario, Timing};
+use liftlock_stage::{Colour, Fault, Kind, Scenario};
 use serde_json::{Value, json};
 
 use super::{BLUE, canary, quick, slow};
@@ -83,27 +81,38 @@ async fn a_deployment_is_stopped_half_way() {
 /// The next deployment takes over from what was complete, not from what was half way.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_overtaken_gives_its_traffic_back_first() {
-    let world =
-        World::serving(Timing { lifecycle_stage: Duration::from_millis(200), ..slow() }).await;
+    let world = World::serving(slow()).await;
     let users = world.users();
     let image = echo(world.directory.path(), &[("DELAY_MS", "2")]);
     world.release(&image, "2", canary()).await;
     let overtaken = world.at_canary().await["serviceDeploymentArn"].clone();
     world.release(&image, "3", json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0 })).await;
     assert_eq!(world.weights(), [(100, 0), (100, 0)]);
-    let mut reconciled = false;
-    let ended = world
-        .until("SUCCESSFUL", |newest| {
-            reconciled |= newest["lifecycleStage"] == "RECONCILE_SERVICE";
-            newest["status"] == "SUCCESSFUL"
-        })
-        .await;
-    assert!(reconciled, "there were three revisions");
+    let ended = world.status_is("SUCCESSFUL").await;
     users.are_content().await;
     assert_eq!((world.weights()[0], world.version().await), ((0, 100), "3".to_owned()));
     assert_eq!(ended["sourceServiceRevisions"][0]["requestedTaskCount"], 0);
     assert_eq!(world.deployment_of(&overtaken).await["status"], "STOPPED");
     world.completed().await;
+    world.end().await;
+}
+
+/// With a third revision on the stage, ECS first makes the complete one whole, and only then lets the other go.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_revisions_are_reconciled() {
+    let world = World::serving(slow()).await;
+    let image = echo(world.directory.path(), &[]);
+    world.release(&image, "2", canary()).await;
+    world.at_canary().await;
+    let crash = Fault::from_words(Kind::Crash, &["name=blue", "colour=blue"]).unwrap();
+    world.running.add_faults(Scenario { seed: 1, faults: vec![crash] }).unwrap();
+    eventually("blue is gone", async || world.colour(Colour::Blue).healthy == 0).await;
+    world.release(&image, "3", json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0 })).await;
+    world.until("RECONCILE", |newest| newest["lifecycleStage"] == "RECONCILE_SERVICE").await;
+    assert_eq!((world.deployments().await.len(), world.colour(Colour::Green).healthy), (3, 2));
+    world.running.clear_faults(None);
+    world.status_is("SUCCESSFUL").await;
+    assert_eq!((world.version().await, world.deployments().await.len()), ("3".to_owned(), 1));
     world.end().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use liftlock_stage::{Colour, Running, ServeOptions, Stage, Timing};
+use liftlock_stage::{Colour, Fault, Kind, Running, Scenario, ServeOptions, Stage, Timing};
 use serde_json::{Value, json};
 
 use super::{BLUE, canary, quick, slow};
@@ -52,19 +52,20 @@ impl Looks {
         }
     }
 
-    /// Every stage comes after the one before it, and the long ones are seen.
-    fn are_in_order(&self) {
+    /// Every stage comes after the one before it, and no share but these is given, in this order. How many of them are seen is the
+    /// machine's affair.
+    fn are_in_order(&self, shares: &[f64]) {
         let places: Vec<_> =
             self.stages.iter().map(|seen| STAGES.iter().position(|stage| stage == seen)).collect();
         assert!(places.is_sorted() && !places.contains(&None), "{self:?}");
-        for long in ["SCALE_UP", "BAKE_TIME"] {
-            assert!(self.stages.iter().any(|stage| stage == long), "no {long} in {self:?}");
-        }
+        assert!(self.production.is_sorted(), "{self:?}");
+        assert!(self.production.iter().all(|seen| shares.contains(seen)), "{self:?}");
+        assert_eq!(self.production.last(), Some(&100.0));
     }
 }
 
 /// A deployment from its start to its end, with users who ask all the time.
-async fn whole(world: &World, version: &str, configuration: Value) -> Looks {
+async fn whole(world: &World, version: &str, configuration: Value, shares: &[f64]) {
     let image = echo(world.directory.path(), &[("DELAY_MS", "2")]);
     let users = world.users();
     world.release(&image, version, configuration.clone()).await;
@@ -82,9 +83,48 @@ async fn whole(world: &World, version: &str, configuration: Value) -> Looks {
     assert_eq!(ended["sourceServiceRevisions"][0]["runningTaskCount"], 0, "{ended}");
     assert_eq!(world.version().await, version);
     users.are_content().await;
-    looks.are_in_order();
+    looks.are_in_order(shares);
     world.completed().await;
-    looks
+}
+
+/// Where a deployment waits, it says so: for its tasks without any traffic, then by its strategy.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_strategy_waits_where_it_bakes() {
+    let world = World::serving(slow()).await;
+    let linear = json!({
+        "strategy": "LINEAR", "linearConfiguration": { "stepPercent": 12.5, "stepBakeTimeInMinutes": 1 },
+    });
+    let blue_green = json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1 });
+    let late =
+        Fault::from_words(Kind::SlowStart, &["name=late", "colour=green", "delay=1h"]).unwrap();
+    let test = world.weights()[1];
+    for (configuration, stage, share, weights) in [
+        (blue_green.clone(), "SCALE_UP", 0.0, [(100, 0), test]),
+        (canary(), "PRODUCTION_TRAFFIC_SHIFT", 10.0, [(90, 10), (0, 100)]),
+        (linear, "PRODUCTION_TRAFFIC_SHIFT", 12.5, [(875, 125), (0, 100)]),
+        (blue_green, "BAKE_TIME", 100.0, [(0, 100), (0, 100)]),
+    ] {
+        if stage == "SCALE_UP" {
+            let faults = vec![late.clone()];
+            world.running.add_faults(Scenario { seed: 1, faults }).unwrap();
+        }
+        let image = echo(world.directory.path(), &[("STAGE", stage)]);
+        world.release(&image, "2", configuration).await;
+        let mut newest = Value::Null;
+        eventually(stage, async || {
+            newest = world.newest_of(BLUE).await;
+            newest["lifecycleStage"] == stage
+        })
+        .await;
+        assert_eq!(newest["targetServiceRevision"]["requestedProductionTrafficWeight"], share);
+        assert_eq!(world.weights(), weights, "{stage}");
+        let stop = json!({ "serviceDeploymentArn": newest["serviceDeploymentArn"] });
+        assert_eq!(world.http.json("ecs", "StopServiceDeployment", stop).await.0, 200);
+        assert_eq!(world.weights()[0], (100, 0));
+        world.status_is("ROLLBACK_SUCCESSFUL").await;
+        world.running.clear_faults(Some("late"));
+    }
+    world.end().await;
 }
 
 /// All at once, twice: each deployment goes to the target group without traffic, and leaves the other one empty.
@@ -92,13 +132,12 @@ async fn whole(world: &World, version: &str, configuration: Value) -> Looks {
 async fn blue_green_swaps_the_target_groups() {
     let world = World::serving(quick()).await;
     let configuration = json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 5 });
-    let looks = whole(&world, "2", configuration.clone()).await;
-    assert_eq!(looks.production, [0.0, 100.0]);
+    whole(&world, "2", configuration.clone(), &[0.0, 100.0]).await;
     assert_eq!(world.weights(), [(0, 100), (0, 100)]);
     let (blue, green) = (world.colour(Colour::Blue), world.colour(Colour::Green));
     assert_eq!((blue.desired, blue.running, green.desired, green.running), (0, 0, 2, 2));
     assert_eq!(green.version.as_deref(), Some("2"));
-    whole(&world, "3", configuration).await;
+    whole(&world, "3", configuration, &[0.0, 100.0]).await;
     assert_eq!(world.weights(), [(100, 0), (100, 0)]);
     assert_eq!(world.colour(Colour::Blue).healthy, 2);
     assert_eq!(world.colour(Colour::Green).running, 0);
@@ -113,8 +152,7 @@ async fn linear_goes_by_equal_steps() {
         "strategy": "LINEAR", "bakeTimeInMinutes": 2,
         "linearConfiguration": { "stepPercent": 40.0, "stepBakeTimeInMinutes": 3 },
     });
-    let looks = whole(&world, "2", configuration).await;
-    assert_eq!(looks.production, [0.0, 40.0, 80.0, 100.0]);
+    whole(&world, "2", configuration, &[0.0, 40.0, 80.0, 100.0]).await;
     world.end().await;
 }
 
@@ -144,8 +182,7 @@ async fn canary_goes_by_a_share_and_the_rest() {
     world.end().await;
 
     let world = World::serving(quick()).await;
-    let looks = whole(&world, "2", canary()).await;
-    assert_eq!(looks.production, [0.0, 10.0, 100.0]);
+    whole(&world, "2", canary(), &[0.0, 10.0, 100.0]).await;
     world.end().await;
 }
 
@@ -211,8 +248,8 @@ async fn a_restart_goes_on_half_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_follows_the_tasks_group() {
     let world = World::serving(quick()).await;
-    let looks = whole(&world, "2", json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0 }));
-    looks.await;
+    let configuration = json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0 });
+    whole(&world, "2", configuration, &[0.0, 100.0]).await;
     let arn = world.newest_of(BLUE).await["targetServiceRevision"]["arn"].clone();
     let asked = json!({ "serviceRevisionArns": [arn] });
     let (_, told) = world.http.json("ecs", "DescribeServiceRevisions", asked).await;
