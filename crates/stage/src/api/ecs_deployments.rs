@@ -196,16 +196,18 @@ fn describe_one(
         told.extend(sides);
     }
     told_of["updatedAt"] = inner.seconds(deployment.updated_at).into();
+    let threshold = breaker_threshold(service.desired);
     let breaker = match (service.configuration.breaker, deployment.rollout) {
         (false, _) => "DISABLED",
         (true, RolloutState::InProgress) => "MONITORING",
-        (true, RolloutState::Completed) => "MONITORING_COMPLETE",
-        (true, RolloutState::Failed) => "TRIGGERED",
+        (true, RolloutState::Failed) if deployment.failed_tasks >= threshold => "TRIGGERED",
+        // Others may have stopped it.
+        (true, _) => "MONITORING_COMPLETE",
     };
     told_of["deploymentCircuitBreaker"] = json!({
         "status": breaker,
         "failureCount": deployment.failed_tasks,
-        "threshold": breaker_threshold(service.desired),
+        "threshold": threshold,
     });
     if let Some(undo) = deployment.undo.as_ref().filter(|undo| !undo.stopped) {
         told_of["rollback"] = json!({

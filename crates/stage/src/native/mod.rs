@@ -96,6 +96,22 @@ impl Service {
     }
 }
 
+impl Service {
+    /// The newest deployment is about to be overtaken.
+    fn leave_primary(&mut self) {
+        let returns = self.returns();
+        let can_return = self.shift().is_some_and(Shift::can_return);
+        let primary = self.primary_mut();
+        if let Some(shift) = primary.shift.as_mut().filter(|_| can_return) {
+            (shift.production, shift.test) = (Share::NONE, Share::NONE);
+        }
+        if returns {
+            // Its traffic was back at once: what it takes back is over.
+            self.complete();
+        }
+    }
+}
+
 /// Begins a deployment by the service's strategy. `before` is how many tasks were wanted until now. One that is under way is overtaken:
 /// its traffic goes back first.
 pub(crate) fn deploy(inner: &mut Inner, name: &str, definition: String, before: u32) {
@@ -111,6 +127,7 @@ pub(crate) fn deploy(inner: &mut Inner, name: &str, definition: String, before: 
     }
     let shift = begin(inner, name, &source, source_tasks);
     let Some(service) = inner.state.services.get_mut(name) else { return };
+    service.leave_primary();
     service.deploy(definition);
     let group = match (&shift, &service.balancing) {
         (Some(shift), _) => Some(shift.to.clone()),

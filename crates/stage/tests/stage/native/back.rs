@@ -1,6 +1,8 @@
 //! Deployments that are taken back: by the circuit breaker, by somebody, or by the next one.
 
-use liftlock_stage::{Colour, Fault, Kind, Scenario};
+use std::time::Duration;
+
+use liftlock_stage::{Colour, Fault, Kind, Scenario, Timing};
 use serde_json::{Value, json};
 
 use super::{BLUE, canary, quick, slow};
@@ -70,6 +72,7 @@ async fn a_deployment_is_stopped_half_way() {
         assert_eq!(world.weights(), [(100, 0), (100, 0)], "with the answer");
         let ended = world.status_is(status).await;
         assert_eq!(ended["rollback"].is_object(), stop_type == "ROLLBACK", "{ended}");
+        assert_eq!(ended["deploymentCircuitBreaker"]["status"], "MONITORING_COMPLETE");
         world.is_as_it_was().await;
         users.are_content().await;
         let (code, refused) = world.stop(&arn, stop_type).await;
@@ -92,8 +95,33 @@ async fn one_that_is_overtaken_gives_its_traffic_back_first() {
     users.are_content().await;
     assert_eq!((world.weights()[0], world.version().await), ((0, 100), "3".to_owned()));
     assert_eq!(ended["sourceServiceRevisions"][0]["requestedTaskCount"], 0);
-    assert_eq!(world.deployment_of(&overtaken).await["status"], "STOPPED");
+    let overtaken = world.deployment_of(&overtaken).await;
+    assert_eq!(overtaken["status"], "STOPPED");
+    assert_eq!(overtaken["targetServiceRevision"]["requestedProductionTrafficWeight"], 0.0);
     world.completed().await;
+    world.end().await;
+}
+
+/// A new deployment may begin while the last one is still on its way back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_back_can_be_overtaken() {
+    let world = World::serving(Timing { minute: Duration::from_millis(200), ..quick() }).await;
+    let image = echo(world.directory.path(), &[("DELAY_MS", "2")]);
+    world.release(&image, "2", canary()).await;
+    let arn = world.at_canary().await["serviceDeploymentArn"].clone();
+    // A request under way keeps its task, and so the way back, from its end.
+    let slow = Fault::from_words(Kind::Latency, &["colour=green", "delay=2s"]).unwrap();
+    world.running.add_faults(Scenario { seed: 1, faults: vec![slow] }).unwrap();
+    let (http, url) = (world.http.clone(), world.running.stage.test_url.to_string());
+    let held = tokio::spawn(async move { http.get(&url).await.unwrap().1 });
+    eventually("a request under way", async || world.running.status().faults[0].hits > 0).await;
+    assert_eq!(world.stop(&arn, "ROLLBACK").await.0, 200);
+    assert_eq!(world.newest_of(BLUE).await["status"], "ROLLBACK_IN_PROGRESS");
+    world.release(&image, "3", canary()).await;
+    world.running.clear_faults(None);
+    assert_eq!(world.deployment_of(&arn).await["status"], "ROLLBACK_SUCCESSFUL");
+    world.status_is("SUCCESSFUL").await;
+    assert_eq!((held.await.unwrap(), world.version().await), ("2".to_owned(), "3".to_owned()));
     world.end().await;
 }
 
