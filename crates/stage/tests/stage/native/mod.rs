@@ -13,7 +13,9 @@ use liftlock_stage::{Colour, Timing};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::client::{World, arn_of, digits, echo, eventually, production_rule, timing};
+use crate::client::{
+    Http, World, arn_of, digits, echo, eventually, of_colour, production_rule, timing,
+};
 
 pub(super) const BLUE: &str = "shop-test-web-blue";
 
@@ -62,6 +64,27 @@ pub(super) fn canary() -> Value {
     })
 }
 
+/// Begins a deployment of blue's service.
+pub(super) async fn release(http: &Http, image: &ImageDigest, version: &str, configuration: Value) {
+    let definition = json!({
+        "family": "shop-test-web",
+        "containerDefinitions": [{
+            "name": "web",
+            "image": format!("shop/web@{image}"),
+            "environment": [{ "name": "RELEASE_VERSION", "value": version }],
+        }],
+    });
+    let made = http.ecs("RegisterTaskDefinition", definition).await;
+    let update = json!({
+        "service": BLUE,
+        "taskDefinition": made["taskDefinition"]["taskDefinitionArn"],
+        "desiredCount": 2,
+        "deploymentConfiguration": configuration,
+        "loadBalancers": balancers(),
+    });
+    http.ecs("UpdateService", update).await;
+}
+
 impl World {
     /// Version 1 in service and target group blue, completed.
     pub(super) async fn serving(timing: Timing) -> Self {
@@ -86,25 +109,8 @@ impl World {
         told["services"][0]["deployments"].as_array().unwrap().clone()
     }
 
-    /// Begins a deployment of blue's service.
     pub(super) async fn release(&self, image: &ImageDigest, version: &str, configuration: Value) {
-        let definition = json!({
-            "family": "shop-test-web",
-            "containerDefinitions": [{
-                "name": "web",
-                "image": format!("shop/web@{image}"),
-                "environment": [{ "name": "RELEASE_VERSION", "value": version }],
-            }],
-        });
-        let made = self.http.ecs("RegisterTaskDefinition", definition).await;
-        let update = json!({
-            "service": BLUE,
-            "taskDefinition": made["taskDefinition"]["taskDefinitionArn"],
-            "desiredCount": 2,
-            "deploymentConfiguration": configuration,
-            "loadBalancers": balancers(),
-        });
-        self.http.ecs("UpdateService", update).await;
+        release(&self.http, image, version, configuration).await;
     }
 
     pub(super) async fn newest_of(&self, service: &str) -> Value {
@@ -121,7 +127,9 @@ impl World {
 
     /// Blue's and green's weights on the production rule, then on the test rule.
     pub(super) fn weights(&self) -> [(u32, u32); 2] {
-        let (blue, green) = (self.colour(Colour::Blue), self.colour(Colour::Green));
+        // In one look: between two of them ECS may shift.
+        let status = self.running.status();
+        let [blue, green] = Colour::BOTH.map(|colour| of_colour(&status, colour));
         [(blue.weight, green.weight), (blue.test_weight, green.test_weight)]
     }
 

@@ -1,12 +1,17 @@
 //! Whole deployments: begun, shifted, baked, completed.
 
+use std::ffi::OsString;
 use std::path::Path;
 
-use liftlock_stage::{Colour, Fault, Kind, Running, Scenario, ServeOptions, Stage, Timing};
+use liftlock_stage::{
+    Colour, Fault, Kind, Running, Scenario, ServeOptions, Stage, StageError, Timing, ensure,
+    status, stop,
+};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::{BLUE, canary, quick, slow};
-use crate::client::{Http, World, arn_of, echo, eventually, topology};
+use super::{BLUE, canary, quick, release, slow};
+use crate::client::{Http, World, arn_of, echo, eventually, of_colour, topology};
 use crate::models;
 
 const STAGES: [&str; 10] = [
@@ -179,6 +184,14 @@ async fn canary_goes_by_a_share_and_the_rest() {
         new += u32::from(world.version().await == "2");
     }
     assert_eq!(new, 5, "of 50 at 10 %");
+    let errors = Fault::from_words(Kind::Errors, &["colour=green", "status=503"]).unwrap();
+    world.running.add_faults(Scenario { seed: 1, faults: vec![errors] }).unwrap();
+    let mut failed = 0;
+    for _ in 0..50 {
+        let (status, _) = world.http.get(world.running.stage.url.as_str()).await.unwrap();
+        failed += u32::from(status == 503);
+    }
+    assert_eq!(failed, 5, "faults of a colour are those of the target group");
     world.end().await;
 
     let world = World::serving(quick()).await;
@@ -205,7 +218,19 @@ async fn again(directory: &Path, timing: Timing) -> (Running, Http) {
         record: Some(directory.join(models::CALLS)),
         ..ServeOptions::new(directory)
     };
-    let running = Stage::spawn(options, &topology()).await.unwrap();
+    // Processes that other tests are just starting hold what this one has open until they are programs of their own: the lock, too.
+    let mut spawned = None;
+    eventually("the lock is free", async || {
+        match Stage::spawn(options.clone(), &topology()).await {
+            Err(StageError::AlreadyRunning { .. }) => false,
+            other => {
+                spawned = Some(other.unwrap());
+                true
+            }
+        }
+    })
+    .await;
+    let running = spawned.unwrap();
     let http = Http::new(&running.stage);
     (running, http)
 }
@@ -269,4 +294,35 @@ async fn what_is_told_follows_the_tasks_group() {
         .await;
     assert!(requests.is_some_and(|count| count > 0.0), "{requests:?}");
     world.end().await;
+}
+
+/// A stage that is killed half way goes on when it is started again, there with minutes of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_stage_goes_on_half_way() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = temporary.path();
+    let start = async |minute: &str| {
+        let set = format!("LIFTLOCK_STAGE_MINUTE={minute}");
+        let program = env!("CARGO_BIN_EXE_liftlock-stage");
+        let arguments = [set.as_str(), program, "--directory"].map(OsString::from);
+        let arguments = [&arguments[..], &[directory.into()]].concat();
+        ensure(directory, Path::new("/usr/bin/env"), &arguments, &topology()).await.unwrap()
+    };
+    let green = async || of_colour(&status(directory).await.unwrap().unwrap(), Colour::Green);
+    let first = start("1h").await;
+    let http = Http::new(&first);
+    release(&http, &echo(directory, &[]), "1", canary()).await;
+    eventually("10 % of a first release", async || green().await.weight == 10).await;
+    let pid = Pid::from_raw(first.pid.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    eventually("it is gone", async || status(directory).await.is_ok_and(|found| found.is_none()))
+        .await;
+    let second = start("50ms").await;
+    eventually("all of it", async || {
+        let green = green().await;
+        (green.weight, green.healthy) == (100, 2)
+    })
+    .await;
+    assert_eq!(Http::new(&second).get(second.url.as_str()).await.unwrap().1, "1");
+    assert!(stop(directory).await.unwrap());
 }
