@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::project::{Pace, Project};
 
 /// Puts the ledger out of reach, or back.
-fn hide(project: &Project, hidden: bool) {
+pub(crate) fn hide(project: &Project, hidden: bool) {
     let path = |name: &str| project.path(".liftlock/local").join(name);
     if hidden {
         for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
@@ -25,7 +25,7 @@ fn hide(project: &Project, hidden: bool) {
 }
 
 /// How everything stands by the cloud alone, and the release of a version there.
-async fn standing(project: &Project, version: &str) -> (Value, String) {
+pub(crate) async fn standing(project: &Project, version: &str) -> (Value, String) {
     let asked = ["rollback", "--env", "local", "--emergency", "--output", "json"];
     let asked = project.run(&asked).await.exits(2).says("say which release is to come back");
     let standing = asked.json().into_iter().find(|line| line["type"] == "standing").unwrap();

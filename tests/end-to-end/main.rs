@@ -15,6 +15,7 @@ mod kill;
 mod load;
 mod local;
 mod migrations;
+mod native;
 mod pauses;
 mod performance;
 mod project;

@@ -10,7 +10,7 @@ use crate::project::{Pace, Project, until};
 const ROLLING: &str = "strategy = \"rolling\"";
 
 /// The steps of the newest run that were done, in order.
-async fn steps(project: &Project) -> Vec<String> {
+pub(crate) async fn steps(project: &Project) -> Vec<String> {
     let runs = project.json(&["history", "--env", "local", "--limit", "1"]).await;
     let entries = project.json(&["history", "--run", runs[0]["run"].as_str().unwrap()]).await;
     let record = |entry: &Value| entry["event"]["data"]["record"].clone();

@@ -9,6 +9,7 @@ mod remember;
 mod replacement;
 mod revision;
 mod schedule;
+mod shifted;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub struct EcsTarget {
     service: ServiceName,
     balancer: Arc<OnceCell<Balancer>>,
     known: Option<Arc<dyn KnownSecrets>>,
+    /// The role that ECS takes to move traffic, where ECS does that.
+    shifted_by: Option<String>,
 }
 
 impl fmt::Debug for EcsTarget {
@@ -59,7 +62,13 @@ impl EcsTarget {
             service: service.clone(),
             balancer: Arc::default(),
             known: None,
+            shifted_by: None,
         }
+    }
+
+    /// The same service where ECS moves the traffic by itself, with the role of this name in this account.
+    pub fn shifted_by_ecs(self, account: &str, role: &str) -> Self {
+        Self { shifted_by: Some(role_arn(&self.clients, account, role)), ..self }
     }
 
     /// The same, which keeps these secrets, too, out of what tasks wrote into their logs.
@@ -150,10 +159,17 @@ impl EcsTarget {
         task_definition: Option<&TaskDefinition>,
         (desired, how): (u32, Option<&Replacement>),
     ) -> Result<(), AwsError> {
-        let force = match task_definition {
-            Some(wanted) => self.gave_up_on(colour, wanted).await?,
-            None => false,
-        };
+        let mut force = false;
+        let (mut configuration, mut balancers) = (how.map(replacement::configuration), None);
+        if let Some(wanted) = task_definition {
+            let service = self.service(colour).await?;
+            force = gave_up_on(&service, wanted);
+            let shifts = matches!(how, Some(Replacement::Shifted { .. }));
+            if shifts || replacement::shifts(&service) {
+                balancers = Some(self.balancing(colour, &service, shifts).await?);
+                configuration = configuration.or_else(|| Some(replacement::rolling()));
+            }
+        }
         let name = self.name(colour);
         let resource = format!("service {name} in cluster {}", self.prefix);
         let call = self.clients.call(Action::UpdateService, &resource);
@@ -168,24 +184,39 @@ impl EcsTarget {
             .desired_count(desired)
             .set_task_definition(task_definition.map(|revision| revision.as_str().to_owned()))
             .set_force_new_deployment(force.then_some(true))
-            .set_deployment_configuration(how.map(replacement::configuration))
+            .set_deployment_configuration(configuration)
+            .set_load_balancers(balancers)
             .send()
             .await
             .map(|_| ())
             .map_err(|error| call.failed(error))
     }
 
-    /// True when the newest deployment is of this very revision and ECS gave it up: asking for the same again would change
-    /// nothing, unless a new deployment is forced.
-    async fn gave_up_on(&self, colour: Colour, wanted: &TaskDefinition) -> Result<bool, AwsError> {
+    async fn service(&self, colour: Colour) -> Result<Service, AwsError> {
         let (blue, green) = self.services().await?;
-        let service = match colour {
+        Ok(match colour {
             Colour::Blue => blue,
             Colour::Green => green,
-        };
-        let same = service.task_definition().is_some_and(|now| same_revision(now, wanted.as_str()));
-        Ok(same && look::failed(&service))
+        })
     }
+}
+
+/// True when the newest deployment is of this very revision and ECS gave it up: asking for the same again would change nothing, unless a
+/// new deployment is forced.
+fn gave_up_on(service: &Service, wanted: &TaskDefinition) -> bool {
+    let same = service.task_definition().is_some_and(|now| same_revision(now, wanted.as_str()));
+    same && look::failed(service)
+}
+
+/// The ARN of a role in an account, by its name with its path.
+fn role_arn(clients: &Clients, account: &str, role: &str) -> String {
+    // The load balancer's own ARN would tell the partition, too, but only once it was found.
+    let partition = match clients.region() {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    };
+    format!("arn:{partition}:iam::{account}:role/{}", role.trim_start_matches('/'))
 }
 
 /// `arn:…/family:7` and `family:7` are the same revision.
@@ -235,11 +266,25 @@ impl Target for EcsTarget {
         Ok(self.update(colour, Some(task_definition), (desired, Some(how))).await?)
     }
 
+    async fn take_back(&self, colour: Colour) -> Result<bool, TargetError> {
+        match self.shifted_by {
+            Some(_) => Ok(self.stop_deployment(colour).await?),
+            None => Ok(false),
+        }
+    }
+
     async fn set_weights(&self, weights: Weights) -> Result<(), TargetError> {
+        if self.shifted_by.is_some() {
+            return self.is_split_so(weights).await;
+        }
         Ok(self.balancer().await?.split_production(&self.clients, weights).await?)
     }
 
     async fn point_test(&self, colour: Colour) -> Result<(), TargetError> {
+        if self.shifted_by.is_some() {
+            // ECS moves the test listener, too.
+            return Ok(());
+        }
         Ok(self.balancer().await?.split_test(&self.clients, Weights::all(colour)).await?)
     }
 

@@ -3,7 +3,7 @@
 use liftlock_model::ServiceName;
 
 use crate::check::Checks;
-use crate::config::{Rollout, Service, Step, Strategy};
+use crate::config::{Pause, Rollout, Service, Step, Strategy};
 
 /// Whether what is said of a service's rollout is of its strategy, and makes sense there.
 pub(crate) fn check(name: &ServiceName, service: &Service, checks: &mut Checks<'_>) {
@@ -20,24 +20,23 @@ pub(crate) fn check(name: &ServiceName, service: &Service, checks: &mut Checks<'
 /// What is of another strategy would be ignored in silence.
 fn of_strategy(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
     let at = |key| ["services", name.as_str(), "rollout", key];
-    let strategy = match rollout.strategy {
-        Strategy::Canary => "canary",
-        Strategy::Linear => "linear",
-        Strategy::AllAtOnce => "all-at-once",
-        Strategy::Rolling => "rolling",
-    };
-    if rollout.strategy != Strategy::Canary && rollout.steps.is_some() {
+    let strategy = rollout.strategy.as_str();
+    let (has_steps, has_increment) = (
+        matches!(rollout.strategy, Strategy::Canary | Strategy::EcsCanary),
+        matches!(rollout.strategy, Strategy::Linear | Strategy::EcsLinear),
+    );
+    if !has_steps && rollout.steps.is_some() {
         let message = format!("`steps` are of a canary, and the strategy is `{strategy}`");
         let help = "leave `steps` out (in base.toml too), or say `strategy = \"canary\"`";
         checks.key(&at("steps"), message, help);
     }
-    match (rollout.strategy, rollout.increment) {
-        (Strategy::Linear, None) => checks.value(
+    match (has_increment, rollout.increment) {
+        (true, None) => checks.value(
             &at("strategy"),
-            "`linear` does not say by how much",
+            format!("`{strategy}` does not say by how much"),
             "add `increment = 20` for 20 % more every `step_bake`",
         ),
-        (Strategy::Canary | Strategy::AllAtOnce | Strategy::Rolling, Some(_)) => checks.key(
+        (false, Some(_)) => checks.key(
             &at("increment"),
             format!("`increment` is of `linear`, and the strategy is `{strategy}`"),
             "leave it out, or say `strategy = \"linear\"`",
@@ -53,15 +52,58 @@ fn of_strategy(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
     }
 }
 
-/// Tasks that are replaced where they are.
+/// What ECS's own strategies take: bakes in whole minutes, up to a day, and a canary of two steps.
+fn by_ecs(name: &ServiceName, rollout: &Rollout, checks: &mut Checks<'_>) {
+    let at = |key| ["services", name.as_str(), "rollout", key];
+    let bakes = [
+        ("bake", rollout.bake, true),
+        ("step_bake", rollout.step_bake, rollout.strategy != Strategy::EcsBlueGreen),
+    ];
+    for (key, bake, counts) in bakes {
+        let bake = bake.duration();
+        let whole = bake.as_secs().is_multiple_of(60) && bake.subsec_nanos() == 0;
+        if counts && (!whole || bake.as_secs() > 24 * 60 * 60) {
+            let message = format!("ECS counts `{key}` in whole minutes, up to a day");
+            checks.key(&at(key), message, "such as `\"5m\"`");
+        }
+    }
+    if rollout.strategy == Strategy::EcsLinear && rollout.increment.is_some_and(|one| one < 3) {
+        let message = "ECS adds no less than 3 % at a time";
+        checks.key(&at("increment"), message, "allowed: 3 to 100, or `strategy = \"linear\"`");
+    }
+    if rollout.strategy != Strategy::EcsCanary {
+        return;
+    }
+    let Some(steps) = &rollout.steps else {
+        let message = "`ecs-canary` does not say how much comes first";
+        checks.value(&at("strategy"), message, "add `steps = [10, 100]`");
+        return;
+    };
+    let plain = |step: &Step| step.bake.is_none() && matches!(step.pause, None | Some(Pause::No));
+    if steps.len() != 2 || !steps.iter().all(plain) {
+        let message = "ECS's canary has two steps, without pauses or bakes of their own";
+        let help = "such as `[10, 100]`; `strategy = \"canary\"` takes any steps";
+        checks.value(&at("steps"), message, help);
+    }
+}
+
+/// Tasks that the platform replaces.
 fn in_place(name: &ServiceName, service: &Service, checks: &mut Checks<'_>) {
     let at = |key| ["services", name.as_str(), "rollout", key];
     let rollout = &service.rollout;
+    if rollout.strategy.is_shifted_by_ecs() {
+        by_ecs(name, rollout, checks);
+    }
     if rollout.analysis.is_some() {
-        let message = "the old and the new version share a target group while tasks are replaced where they are, so that they \
-                       cannot be compared";
+        let message = format!(
+            "with `{}` the load balancer does not count the old and the new version apart, so that they cannot be compared",
+            rollout.strategy.as_str()
+        );
         let help = "leave `analysis` out (in base.toml too), or choose `canary`, `linear` or `all-at-once`";
         checks.key(&at("analysis"), message, help);
+    }
+    if rollout.strategy != Strategy::Rolling {
+        return;
     }
     // As ECS rounds: what must stay healthy up, and what may run down.
     let tasks = u64::from(service.tasks);

@@ -365,6 +365,19 @@ fn a_strategy_has_what_it_needs_and_nothing_of_another() {
     at(3, &rolling("increment = 20"), &["`increment` is of `linear`"]);
     at(3, &rolling("maximum = 100"), &["none could ever be replaced", "lower `minimum_healthy`"]);
     at(3, &rolling("analysis = {}"), &["cannot be compared", "`canary`"]);
+    let ecs = |lines: &str| rollout(&format!("strategy = \"ecs-{lines}"));
+    at(2, &ecs("linear\""), &["`ecs-linear` does not say by how much"]);
+    at(3, &ecs("linear\"\nincrement = 2"), &["no less than 3 %"]);
+    at(3, &ecs("blue-green\"\nbake = \"90s\""), &["whole minutes"]);
+    at(
+        3,
+        &ecs("blue-green\"\nsteps = [10, 100]"),
+        &["`steps` are of a canary", "`ecs-blue-green`"],
+    );
+    at(2, &ecs("canary\""), &["how much comes first", "steps = [10, 100]"]);
+    at(3, &ecs("canary\"\nsteps = [10, 50, 100]"), &["has two steps", "`strategy = \"canary\"`"]);
+    at(3, &ecs("canary\"\nsteps = [{ share = 10, pause = true }, 100]"), &["without pauses"]);
+    Project::new(BASE).with("dev", ecs("canary\"\nsteps = [5, 100]")).load("dev").unwrap();
     let fine = rolling("minimum_healthy = 0\nmaximum = 100");
     Project::new(BASE).with("dev", fine).load("dev").unwrap();
 }

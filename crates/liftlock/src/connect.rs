@@ -111,8 +111,11 @@ async fn site_with(
     let mut switches: BTreeMap<_, Box<dyn Switch>> = BTreeMap::new();
     let secrets = || Secrets::with_clients(aws.clone(), stage_directory.clone(), clients.clone());
     let known: Arc<dyn KnownSecrets> = Arc::new(EnvironmentSecrets::new(&environment, secrets()));
-    for name in environment.config.services.keys() {
-        let target = EcsTarget::new(&clients, &prefix, name).hiding(known.clone());
+    for (name, service) in &environment.config.services {
+        let mut target = EcsTarget::new(&clients, &prefix, name).hiding(known.clone());
+        if service.rollout.strategy.is_shifted_by_ecs() {
+            target = target.shifted_by_ecs(&aws.account, &format!("{prefix}-traffic"));
+        }
         let switch = EcsSwitch::new(&target, &aws.account, &role);
         switches.insert(name.clone(), Box::new(switch));
         targets.insert(name.clone(), Box::new(target));

@@ -6,7 +6,10 @@ use liftlock_environment::config::Rollout;
 use liftlock_model::{
     Event, Left, Outcome, Record, ReleaseId, RunId, RunKind, Sample, ServiceName, Verdict,
 };
-use liftlock_rollout::{Colour, Live, Revision, Revisions, Wait, Way, Weights, raise, shift, way};
+use liftlock_rollout::{
+    Colour, Live, Replacement, Replacing, Revision, Revisions, Wait, Way, Weights, raise, replace,
+    shift, way,
+};
 use liftlock_saga::{StepError, StepErrorKind};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +34,20 @@ pub struct Standing {
     pub live: Live,
     /// What it was given, newest first.
     pub revisions: Vec<Revision>,
+    /// How ECS replaces its tasks, where it moves their traffic by itself.
+    pub by_ecs: Option<Replacement>,
+}
+
+impl Standing {
+    /// The shortest way to the release of these revisions. Where ECS moves the traffic, nobody else puts tasks beside the others.
+    fn way(&self, revisions: &[Revision]) -> Option<Way> {
+        let found = way(&self.live, revisions)?;
+        let serves = Colour::BOTH.into_iter().find(|one| self.live.weights.share(*one) == 100);
+        Some(match (found, serves.filter(|_| self.by_ecs.is_some())) {
+            (Way::Raise(_, revision), Some(serves)) => Way::Raise(serves, revision),
+            (found, _) => found,
+        })
+    }
 }
 
 /// A release that all services could go back to.
@@ -63,7 +80,9 @@ pub struct Returned {
 /// The cloud does not say.
 pub async fn stand(site: &Site, memories: &Memories) -> Result<Vec<Standing>, StepError> {
     let mut standings = Vec::new();
-    for (service, _) in site.environment.services_in_order() {
+    for (service, settings) in site.environment.services_in_order() {
+        let by_ecs = Replacement::of(&settings.rollout)
+            .filter(|how| matches!(how, Replacement::Shifted { .. }));
         let live = site.target(service)?.live().await.map_err(failure::target)?;
         let set: Vec<_> = [&live.blue, &live.green]
             .into_iter()
@@ -73,7 +92,7 @@ pub async fn stand(site: &Site, memories: &Memories) -> Result<Vec<Standing>, St
             StepError::new(StepErrorKind::Configuration, format!("{service} has no memory"))
         })?;
         let revisions = memory.revisions(&set).await.map_err(failure::target)?;
-        standings.push(Standing { service: service.clone(), live, revisions });
+        standings.push(Standing { service: service.clone(), live, revisions, by_ecs });
     }
     Ok(standings)
 }
@@ -99,7 +118,7 @@ fn place(standing: &Standing, release: &ReleaseId) -> Option<String> {
     let service = &standing.service;
     let revisions: Vec<_> =
         standing.revisions.iter().filter(|one| one.release == *release).cloned().collect();
-    Some(match way(&standing.live, &revisions)? {
+    Some(match standing.way(&revisions)? {
         Way::Stays(colour) => format!("{service}: has all traffic, on {colour}"),
         Way::Shift(colour) => {
             let state = standing.live.colour(colour);
@@ -245,7 +264,7 @@ impl WayBack<'_> {
         for standing in standings {
             let revisions: Vec<_> =
                 standing.revisions.iter().filter(|one| one.release == *self.to).cloned().collect();
-            let Some(way) = way(&standing.live, &revisions) else { continue };
+            let Some(way) = standing.way(&revisions) else { continue };
             let leg = Leg { standing, revisions, way };
             match leg.way {
                 Way::Raise(..) => raised.push(leg),
@@ -299,6 +318,18 @@ impl WayBack<'_> {
         let on = |text: String| (self.tell)(&format!("{service}: {text}"));
         let (target, wait) = (self.site.target(service)?, self.wait(rollout, &on));
         let (colour, revision) = self.revision(leg)?;
+        if let Some(how) = leg.standing.by_ecs {
+            target.take_back(colour).await.map_err(failure::target)?;
+            let asked = Replacing {
+                colour,
+                task_definition: &revision.task_definition,
+                digest: &revision.digest,
+                count: tasks,
+                how: &how.back(),
+            };
+            let replaced = replace(target, asked, &wait).await.map_err(failure::rollout)?;
+            return replaced.is_whole(target, &wait).await.map(|_| ()).map_err(failure::rollout);
+        }
         let other = colour.other();
         // Users who are on what is replaced go to the other colour, as far as that can take them.
         if live.weights.share(colour) > 0 && live.colour(other).healthy_targets > 0 {

@@ -237,6 +237,10 @@ impl Target for Fake {
         Ok(())
     }
 
+    async fn take_back(&self, _: Colour) -> Result<bool, TargetError> {
+        Ok(false)
+    }
+
     async fn set_weights(&self, weights: Weights) -> Result<(), TargetError> {
         let mut world = self.0.lock().unwrap();
         world.changes.push(weights.to_string());

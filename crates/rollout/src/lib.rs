@@ -34,7 +34,7 @@ pub use error::{RolloutError, TargetError, TargetErrorKind};
 pub use judge::{Judge, Measured, Standing};
 pub use live::{ColourState, Live, TaskDefinition};
 pub use reconcile::{Difference, Expected, ExpectedColour, differences, reconcile};
-pub use replace::{Replaced, Replacement, Replacing, replace};
+pub use replace::{Replaced, Replacement, Replacing, Shifting, replace};
 pub use schedule::{Shift, schedule};
 pub use switch::{Armed, Back, Kept, PutOff, Switch, Switches};
 pub use target::{Target, Urls, Usage};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use liftlock_environment::Period;
 use liftlock_environment::config::{Pause, Rollout};
 use serde::Serialize;
 
@@ -25,7 +26,12 @@ pub fn schedule(rollout: &Rollout, first: bool) -> Vec<Shift> {
     steps
         .map(|step| {
             let last = step.share >= 100;
-            let usual = if last { rollout.bake } else { rollout.step_bake };
+            let usual = match last {
+                // The platform keeps the old version for this long by itself, and what it does is watched.
+                true if rollout.strategy.is_shifted_by_ecs() => Period::from_secs(0),
+                true => rollout.bake,
+                false => rollout.step_bake,
+            };
             Shift {
                 share: step.share,
                 bake: step.bake.unwrap_or(usual).duration(),
@@ -38,7 +44,6 @@ pub fn schedule(rollout: &Rollout, first: bool) -> Vec<Shift> {
 
 #[cfg(test)]
 mod tests {
-    use liftlock_environment::Period;
     use liftlock_environment::config::{Step, Strategy};
 
     use super::*;

@@ -70,6 +70,10 @@ pub trait Target: Send + Sync {
         how: &Replacement,
     ) -> Result<(), TargetError>;
 
+    /// Has the platform take the replacement of a colour's tasks back that is under way, where it can do that sooner than by replacing
+    /// them again. False if there is none, or it cannot.
+    async fn take_back(&self, colour: Colour) -> Result<bool, TargetError>;
+
     /// Splits production traffic.
     async fn set_weights(&self, weights: Weights) -> Result<(), TargetError>;
 

@@ -11,8 +11,15 @@ locals {
 data "aws_iam_policy_document" "deployer" {
   statement {
     sid       = "Services"
-    actions   = ["ecs:DescribeServices", "ecs:UpdateService"]
+    actions   = ["ecs:DescribeServices", "ecs:ListServiceDeployments", "ecs:UpdateService"]
     resources = ["${local.ecs}:service/${var.prefix}/${var.prefix}-*"]
+  }
+
+  # Of services whose traffic ECS moves by itself: so that it goes back at once.
+  statement {
+    sid       = "StopDeployments"
+    actions   = ["ecs:StopServiceDeployment"]
+    resources = ["${local.ecs}:service-deployment/${var.prefix}/${var.prefix}-*/*"]
   }
 
   statement {
@@ -123,6 +130,19 @@ data "aws_iam_policy_document" "deployer" {
       test     = "StringEquals"
       variable = "iam:PassedToService"
       values   = ["scheduler.amazonaws.com"]
+    }
+  }
+
+  # Of services whose traffic ECS moves by itself.
+  statement {
+    sid       = "PassTrafficRole"
+    actions   = ["iam:PassRole"]
+    resources = [aws_iam_role.traffic.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PassedToService"
+      values   = ["ecs.amazonaws.com"]
     }
   }
 

@@ -83,6 +83,19 @@ impl Balancer {
         (balancer, group)
     }
 
+    /// A service's target group and the other one, by the ARN of the first.
+    pub(super) fn groups(&self, own: &str) -> (&str, &str) {
+        match own == self.groups.1 {
+            true => (&self.groups.1, &self.groups.0),
+            false => (&self.groups.0, &self.groups.1),
+        }
+    }
+
+    /// The ARNs of the rules on the production and on the test listener.
+    pub(super) fn rule_arns(&self) -> (&str, &str) {
+        (&self.production, &self.test)
+    }
+
     pub(super) fn urls(&self) -> &Urls {
         &self.urls
     }

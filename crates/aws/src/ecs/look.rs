@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ecs::types::{DeploymentRolloutState, DesiredStatus, Service, Task, TaskStopCode};
 use liftlock_model::ImageDigest;
-use liftlock_rollout::{Colour, ColourState, Live, TaskDefinition};
+use liftlock_rollout::{Colour, ColourState, Live, TaskDefinition, Weights};
 
-use super::EcsTarget;
 use super::balancer::Targets;
+use super::{EcsTarget, shifted};
 use crate::{Action, AwsError, AwsErrorKind};
 
 /// How many of ECS's own messages are kept.
@@ -18,19 +18,50 @@ impl EcsTarget {
         let balancer = self.balancer().await?;
         let ((blue, green), (weights, test)) =
             tokio::try_join!(self.services(), balancer.splits(&self.clients))?;
-        let (blue, green) =
-            tokio::try_join!(self.colour(Colour::Blue, &blue), self.colour(Colour::Green, &green))?;
+        if self.shifted_by.is_none() && shifted::is_crossed(&blue, &green, weights) {
+            let reason = "ECS's own strategy put its tasks into the other colour's target group: promote once more with that strategy, \
+                          and then choose another";
+            let name = self.family();
+            let call = self.clients.call(Action::DescribeServices, &name);
+            return Err(call.because(AwsErrorKind::Other, None, reason));
+        }
+        let owner = self.shifted_by.as_ref().and_then(|_| shifted::owner(&blue, &green));
+        let of = |colour, service| self.colour(colour, service, owner);
+        let (blue, green) = tokio::try_join!(of(Colour::Blue, &blue), of(Colour::Green, &green))?;
+        let (weights, test) = match owner {
+            // Whichever target group they are in.
+            Some(owner) => (Weights::all(owner), owner),
+            None => (weights, test),
+        };
         Ok(Live { blue, green, weights, test })
     }
 
-    async fn colour(&self, colour: Colour, service: &Service) -> Result<ColourState, AwsError> {
-        let balancer = self.balancer().await?;
+    /// A colour. The targets of both groups are the `owner`'s, if ECS moves the traffic.
+    async fn colour(
+        &self,
+        colour: Colour,
+        service: &Service,
+        owner: Option<Colour>,
+    ) -> Result<ColourState, AwsError> {
         let (targets, running, stopped) = tokio::try_join!(
-            balancer.targets(&self.clients, colour),
+            self.targets(colour, owner),
             self.tasks(colour, DesiredStatus::Running),
             self.tasks(colour, DesiredStatus::Stopped),
         )?;
         Ok(state(service, self.service.as_str(), targets, &running, stopped))
+    }
+
+    async fn targets(&self, colour: Colour, owner: Option<Colour>) -> Result<Targets, AwsError> {
+        let balancer = self.balancer().await?;
+        let of = |colour| balancer.targets(&self.clients, colour);
+        match owner {
+            None => of(colour).await,
+            Some(owner) if owner == colour => {
+                let (one, other) = tokio::try_join!(of(Colour::Blue), of(Colour::Green))?;
+                Ok(shifted::both(one, other))
+            }
+            Some(_) => Ok(Targets::default()),
+        }
     }
 
     pub(super) async fn tasks(

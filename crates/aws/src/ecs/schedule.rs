@@ -61,13 +61,7 @@ macro_rules! whole {
 impl EcsSwitch {
     /// The switch of a service, whose schedule takes the role of this name in this account.
     pub fn new(target: &EcsTarget, account: &str, role: &str) -> Self {
-        // The load balancer's own ARN would tell the partition, too, but only once it was found.
-        let partition = match target.clients.region() {
-            region if region.starts_with("cn-") => "aws-cn",
-            region if region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
-        let role = format!("arn:{partition}:iam::{account}:role/{}", role.trim_start_matches('/'));
+        let role = super::role_arn(&target.clients, account, role);
         Self { target: target.clone(), role, armed: Arc::default() }
     }
 

@@ -20,9 +20,9 @@ pub struct Rollout {
     /// In which way traffic moves to the new version.
     pub strategy: Strategy,
     /// The steps of a canary: shares of traffic that the new version gets, in percent, rising, ending with 100. Left out:
-    /// `[10, 50, 100]`. A step is a number, or a table such as `{ share = 10, bake = "5m", pause = true }`.
+    /// `[10, 50, 100]`. Of `ecs-canary`: the first share, and 100. A step is a number, or a table such as `{ share = 10, bake = "5m", pause = true }`.
     pub steps: Option<Vec<Step>>,
-    /// With `strategy = "linear"`: how many percent of the traffic each step adds.
+    /// With `linear` and `ecs-linear`: how many percent of the traffic each step adds.
     #[schemars(range(min = 1, max = 100))]
     pub increment: Option<u8>,
     /// With `strategy = "rolling"`: how many percent of the tasks stay healthy at any time, at least. Left out: 100.
@@ -89,12 +89,16 @@ impl Rollout {
                 let below = (1..).map(|step| increment.saturating_mul(step));
                 below.take_while(|share| *share < 100).chain([100]).map(Step::of).collect()
             }
-            Strategy::AllAtOnce | Strategy::Rolling => vec![Step::of(100)],
+            Strategy::AllAtOnce
+            | Strategy::Rolling
+            | Strategy::EcsBlueGreen
+            | Strategy::EcsLinear
+            | Strategy::EcsCanary => vec![Step::of(100)],
         }
     }
 }
 
-/// In which way traffic moves to the new version. But for `rolling`, the new version is raised beside the old one, is tested there, and
+/// In which way traffic moves to the new version. But for `rolling` and `ecs-…`, the new version is raised beside the old one, is tested there, and
 /// users meet it only after that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -109,12 +113,39 @@ pub enum Strategy {
     /// ECS replaces the tasks where they are, some at a time: users meet each new one once it is healthy. The way back takes as long, and
     /// nothing is tested before users see it; it needs the fewest tasks.
     Rolling,
+    /// ECS itself raises the new version beside the old one, moves all traffic at once, and keeps the old version for `bake`.
+    EcsBlueGreen,
+    /// As `ecs-blue-green`, with `increment` percent of the traffic more every `step_bake`.
+    EcsLinear,
+    /// As `ecs-blue-green`, with the first of two `steps` for `step_bake`, and then the rest.
+    EcsCanary,
 }
 
 impl Strategy {
-    /// True when the platform replaces the tasks where they are, so that no traffic is moved.
+    /// True when the platform replaces the tasks by itself, so that Liftlock moves no traffic.
     pub fn is_in_place(self) -> bool {
-        matches!(self, Self::Rolling)
+        match self {
+            Self::Canary | Self::Linear | Self::AllAtOnce => false,
+            Self::Rolling | Self::EcsBlueGreen | Self::EcsLinear | Self::EcsCanary => true,
+        }
+    }
+
+    /// True when ECS shifts traffic between two target groups by itself.
+    pub fn is_shifted_by_ecs(self) -> bool {
+        self.is_in_place() && self != Self::Rolling
+    }
+
+    /// As it is written in an environment's file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::Linear => "linear",
+            Self::AllAtOnce => "all-at-once",
+            Self::Rolling => "rolling",
+            Self::EcsBlueGreen => "ecs-blue-green",
+            Self::EcsLinear => "ecs-linear",
+            Self::EcsCanary => "ecs-canary",
+        }
     }
 }
 

@@ -55,17 +55,14 @@ impl Step for Replace<'_> {
 
     fn plan(&self) -> StepPlan {
         let tasks = self.frame.service(&self.service).map_or(0, |service| service.tasks);
-        let Replacement::Rolling { minimum_healthy, maximum } = self.how;
         let mut plan = step_plan(
             self.name(),
             format!(
-                "replace the tasks that serve by {tasks} new ones, some at a time, and watch what users get meanwhile"
+                "have ECS replace the tasks that serve by {tasks} new ones, and watch what users get meanwhile"
             ),
             Reversal::Undo("replace them by the old version again".into()),
         );
-        plan.details = vec![format!(
-            "at least {minimum_healthy} % of the tasks stay healthy, and at most {maximum} % run"
-        )];
+        plan.details = vec![self.how.to_string()];
         plan
     }
 
@@ -79,6 +76,7 @@ impl Step for Replace<'_> {
     async fn apply(&self, cx: &Context<'_>, before: &Served) -> Result<Done<()>, StepError> {
         let on = |text: String| cx.life(&text);
         let wait = self.frame.wait(&self.service, cx, &on)?;
+        let wait = Wait { timeout: wait.timeout + self.how.bakes(), ..wait };
         let target = self.frame.target(&self.service)?;
         let tasks = self.frame.service(&self.service)?.tasks;
         let digest = self.frame.digest(&self.service)?;
@@ -138,12 +136,13 @@ impl Step for Replace<'_> {
             );
             return Err(StepError::new(StepErrorKind::Failed, text));
         };
+        target.take_back(before.colour()).await.map_err(failure::target)?;
         let asked = Replacing {
             colour: before.colour(),
             task_definition,
             digest,
             count: before.desired,
-            how: &self.how,
+            how: &self.how.back(),
         };
         let replaced = replace(target, asked, &wait).await.map_err(failure::rollout)?;
         replaced.is_whole(target, &wait).await.map_err(failure::rollout)?;
