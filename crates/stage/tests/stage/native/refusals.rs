@@ -32,6 +32,7 @@ fn linear_of(percent: f64) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_combinations_are_refused() {
     let world = World::with(quick()).await;
+    world.completed().await;
     let plain = json!([{ "targetGroupArn": arn_of("blue"), "containerName": "web", "containerPort": 8080 }]);
     let mut named = balancers();
     named[0]["containerName"] = "other".into();
