@@ -259,7 +259,10 @@ impl World {
             inner.remember(before, longest);
         }
         drop(inner);
-        self.changed.notify_one();
+        // What failed is tried again at the scheduler's next look, not at once and without end.
+        if result.is_ok() {
+            self.changed.notify_one();
+        }
         result
     }
 
