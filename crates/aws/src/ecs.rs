@@ -10,6 +10,7 @@ mod replacement;
 mod revision;
 mod schedule;
 mod shifted;
+mod tasks;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use tokio::sync::OnceCell;
 use crate::{Action, AwsError, AwsErrorKind, Clients};
 use balancer::Balancer;
 pub use schedule::EcsSwitch;
+use tasks::Ended;
 
 /// One service of one environment in ECS. What it consists of is found by name once, when it is first needed:
 /// cluster and load balancer `{prefix}`, services and target groups `{prefix}-{service}-blue` and `-green`, listeners by
@@ -44,6 +46,7 @@ pub struct EcsTarget {
     known: Option<Arc<dyn KnownSecrets>>,
     /// The role that ECS takes to move traffic, where ECS does that.
     shifted_by: Option<String>,
+    ended: Arc<Ended>,
 }
 
 impl fmt::Debug for EcsTarget {
@@ -63,6 +66,7 @@ impl EcsTarget {
             balancer: Arc::default(),
             known: None,
             shifted_by: None,
+            ended: Arc::default(),
         }
     }
 
@@ -303,6 +307,14 @@ impl Target for EcsTarget {
         task_definition: &TaskDefinition,
     ) -> Result<Vec<Death>, TargetError> {
         Ok(self.newest_deaths(colour, task_definition).await?)
+    }
+
+    async fn died(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+    ) -> Result<Vec<Death>, TargetError> {
+        Ok(self.dead(colour, task_definition).await?)
     }
 
     async fn usage(

@@ -1,15 +1,15 @@
 //! One look at the running application: its health contract, its database, its smoke requests, its alarms.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use liftlock_environment::config::Smoke;
-use liftlock_model::{ServiceName, Verdict};
+use liftlock_model::Verdict;
 use liftlock_probe::{DatabaseState, SmokeResult};
-use liftlock_rollout::{Check, Observation, Requests, TargetError, Urls};
+use liftlock_rollout::{Check, Observation, Requests, Urls};
 use liftlock_saga::StepError;
 
+use crate::deaths::Deaths;
 use crate::site::Site;
 
 /// Looks at the new version, and from the last step on at what users see too.
@@ -22,8 +22,7 @@ pub(crate) struct LiveCheck<'a> {
     known: BTreeSet<String>,
     /// Requests without a body are safe to repeat at every look.
     safe: Vec<Smoke>,
-    /// How many tasks of each service's new version had died before.
-    died: BTreeMap<ServiceName, usize>,
+    died: Deaths<'a>,
 }
 
 impl<'a> LiveCheck<'a> {
@@ -38,31 +37,11 @@ impl<'a> LiveCheck<'a> {
             .cloned()
             .collect();
         let known = site.known_alarms.names().await;
-        let died = deaths(site).await.into_iter().flatten();
-        let died = died.map(|(service, deaths)| (service, deaths.len())).collect();
+        let died = Deaths::of(site);
+        // What cannot be read now is where counting begins later.
+        died.look().await;
         Ok(Self { site, urls, whole: share == 100, known, safe, died })
     }
-
-    /// Why tasks of the new version died since this began to watch, if the platform says.
-    async fn died(&self) -> Option<Vec<String>> {
-        let mut all = Vec::new();
-        for (service, deaths) in deaths(self.site).await? {
-            let before = self.died.get(&service).copied().unwrap_or_default();
-            // The newest are first.
-            let since = deaths.into_iter().rev().skip(before);
-            all.extend(since.map(|why| format!("a task of {service} died: {why}")));
-        }
-        Some(all)
-    }
-}
-
-/// Why tasks of each service's new version died, newest first: of the colour that the test listener shows. None if any is not known.
-async fn deaths(site: &Site) -> Option<Vec<(ServiceName, Vec<String>)>> {
-    let looks = site.targets.iter().map(async |(service, target)| {
-        let live = target.live().await?;
-        Ok::<_, TargetError>((service.clone(), live.colour(live.test).stopped.clone()))
-    });
-    try_join_all(looks).await.ok()
 }
 
 /// GET and HEAD are safe methods (RFC 9110, section 9.2.1).
@@ -91,7 +70,7 @@ impl Check for LiveCheck<'_> {
             prober.deep_health(&self.urls.test, timeout),
             prober.smoke(&self.safe, Some(&self.urls.test), None, timeout, &mut quiet),
             self.site.alarms.ringing(),
-            self.died(),
+            self.died.look(),
         );
         let mut healthy = health.ok;
         if !health.ok {

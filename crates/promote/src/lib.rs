@@ -8,6 +8,7 @@ mod check;
 mod choose;
 mod conclude;
 mod contract;
+mod deaths;
 pub mod emergency;
 mod error;
 mod failure;

@@ -284,6 +284,14 @@ impl Target for Fake {
             .collect())
     }
 
+    async fn died(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+    ) -> Result<Vec<Death>, TargetError> {
+        self.deaths(colour, task_definition).await
+    }
+
     async fn usage(&self, _: Colour, _: (Timestamp, Timestamp)) -> Result<Usage, TargetError> {
         Ok(Usage::default())
     }

@@ -98,6 +98,14 @@ pub trait Target: Send + Sync {
         task_definition: &TaskDefinition,
     ) -> Result<Vec<Death>, TargetError>;
 
+    /// All tasks of a revision that ended though they should have run and that the platform still tells of, newest first, without what
+    /// they wrote. Cheap, and asked again and again.
+    async fn died(
+        &self,
+        colour: Colour,
+        task_definition: &TaskDefinition,
+    ) -> Result<Vec<Death>, TargetError>;
+
     /// What a colour's tasks used in this time, and in the minutes around it.
     async fn usage(
         &self,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::config::{Builder, Region};
 use aws_sdk_ecs::types::{
-    ContainerDefinition, DesiredStatus, LogDriver, Task, TaskDefinition as Revision, TaskStopCode,
+    ContainerDefinition, LogDriver, Task, TaskDefinition as Revision, TaskStopCode,
 };
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
@@ -12,7 +12,8 @@ use liftlock_environment::Mask;
 use liftlock_rollout::{Colour, DEATHS_TOLD, Death, LAST_LINES, TaskDefinition};
 use secrecy::SecretString;
 
-use super::{EcsTarget, look};
+use super::EcsTarget;
+use super::tasks::{dead, id, why};
 use crate::{Action, AwsError, AwsErrorKind, SsmParameters};
 
 /// Longer lines are cut.
@@ -29,8 +30,8 @@ impl EcsTarget {
         colour: Colour,
         revision: &TaskDefinition,
     ) -> Result<Vec<Death>, AwsError> {
-        let stopped = self.tasks(colour, DesiredStatus::Stopped).await?;
-        let dead = newest(stopped, revision);
+        let mut dead = dead(self.stopped(colour).await?, revision.as_str());
+        dead.truncate(DEATHS_TOLD);
         if dead.is_empty() {
             return Ok(Vec::new());
         }
@@ -148,26 +149,9 @@ impl std::fmt::Display for Stream {
     }
 }
 
-/// The newest that should have run, newest first.
-fn newest(mut stopped: Vec<Task>, revision: &TaskDefinition) -> Vec<Task> {
-    stopped.retain(|task| {
-        let same = |arn: &str| super::same_revision(arn, revision.as_str());
-        task.task_definition_arn().is_some_and(same) && look::unplanned(task)
-    });
-    stopped.sort_by_key(|task| {
-        std::cmp::Reverse(task.stopped_at().map(|at| (at.secs(), at.subsec_nanos())))
-    });
-    stopped.truncate(DEATHS_TOLD);
-    stopped
-}
-
-fn id(task: &Task) -> &str {
-    task.task_arn().unwrap_or("?").rsplit('/').next().unwrap_or_default()
-}
-
 fn end(task: &Task) -> String {
     let code = task.stop_code().map(|code| format!("{}: ", code.as_str()));
-    format!("{}{}", code.unwrap_or_default(), look::why(task))
+    format!("{}{}", code.unwrap_or_default(), why(task))
 }
 
 fn stopped_since(task: &Task) -> Option<i64> {
@@ -247,20 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_deaths_of_the_revision_count() {
-        let exited = TaskStopCode::EssentialContainerExited;
-        let all = vec![
-            task("a", "web:7", 1, exited.clone()),
-            task("b", "web:8", 2, exited.clone()),
-            task("c", "web:8", 9, TaskStopCode::ServiceSchedulerInitiated),
-            task("d", "web:8", 4, exited.clone()),
-            task("e", "web:8", 3, exited.clone()),
-            task("f", "web:8", 1, exited),
-        ];
-        let seen = newest(all, &TaskDefinition::new("web:8"));
-        assert_eq!(seen.iter().map(id).collect::<Vec<_>>(), ["d", "e", "b"]);
+    fn an_end_has_its_stop_code() {
         assert_eq!(
-            end(&seen[0]),
+            end(&task("d", "web:8", 4, TaskStopCode::EssentialContainerExited)),
             "EssentialContainerExited: Essential container in task exited; container web exited with 1"
         );
     }

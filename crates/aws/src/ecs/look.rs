@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ecs::types::{DeploymentRolloutState, DesiredStatus, Service, Task, TaskStopCode};
+use aws_sdk_ecs::types::{DeploymentRolloutState, Service, Task};
 use liftlock_model::ImageDigest;
 use liftlock_rollout::{Colour, ColourState, Live, TaskDefinition, Weights};
 
 use super::balancer::Targets;
+use super::tasks::{dead, why};
 use super::{EcsTarget, shifted};
 use crate::{Action, AwsError, AwsErrorKind};
 
@@ -45,8 +46,8 @@ impl EcsTarget {
     ) -> Result<ColourState, AwsError> {
         let (targets, running, stopped) = tokio::try_join!(
             self.targets(colour, owner),
-            self.tasks(colour, DesiredStatus::Running),
-            self.tasks(colour, DesiredStatus::Stopped),
+            self.running(colour),
+            self.stopped(colour),
         )?;
         Ok(state(service, self.service.as_str(), targets, &running, stopped))
     }
@@ -62,37 +63,6 @@ impl EcsTarget {
             }
             Some(_) => Ok(Targets::default()),
         }
-    }
-
-    pub(super) async fn tasks(
-        &self,
-        colour: Colour,
-        status: DesiredStatus,
-    ) -> Result<Vec<Task>, AwsError> {
-        let name = self.name(colour);
-        let resource = format!("tasks of service {name} in cluster {}", self.prefix);
-        let call = self.clients.call(Action::ListTasks, &resource);
-        let request = self.clients.ecs.list_tasks();
-        let request = request.cluster(&self.prefix).service_name(&name).desired_status(status);
-        let mut pages = request.into_paginator().send();
-        let mut arns = Vec::new();
-        while let Some(page) = pages.next().await {
-            arns.extend(page.map_err(|error| call.failed(error))?.task_arns.unwrap_or_default());
-        }
-        let call = self.clients.call(Action::DescribeTasks, &resource);
-        let mut tasks = Vec::new();
-        // ECS describes at most 100 tasks at once.
-        for arns in arns.chunks(100) {
-            let request = self.clients.ecs.describe_tasks().cluster(&self.prefix);
-            let answer = request.set_tasks(Some(arns.to_vec())).send().await;
-            match answer.map_err(|error| call.failed(error)) {
-                Ok(answer) => tasks.extend(answer.tasks.unwrap_or_default()),
-                // They were forgotten between the two calls.
-                Err(error) if error.kind() == AwsErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(tasks)
     }
 }
 
@@ -159,44 +129,14 @@ fn digests(container: &str, tasks: &[Task]) -> BTreeMap<ImageDigest, u32> {
     digests
 }
 
-/// Why tasks of the newest deployment stopped that should have run, newest first. ECS remembers stopped tasks for about an
-/// hour; those that it stopped by plan are no deaths.
+/// Why tasks of the newest deployment stopped that should have run, newest first.
 fn deaths(service: &Service, mut stopped: Vec<Task>) -> Vec<String> {
+    let Some(revision) = service.task_definition() else { return Vec::new() };
     let newest = service.deployments().iter().find(|d| d.status() == Some("PRIMARY"));
-    let since = newest.and_then(|deployment| deployment.created_at());
-    stopped.retain(|task| {
-        let of_it = task.task_definition_arn() == service.task_definition();
+    if let Some(since) = newest.and_then(|deployment| deployment.created_at()) {
         // Whole seconds: answers round times differently.
-        let after = since
-            .zip(task.created_at())
-            .is_none_or(|(since, created)| created.secs() >= since.secs());
-        of_it && after && unplanned(task)
-    });
-    stopped.sort_by_key(|task| std::cmp::Reverse(task.stopped_at().map(|at| at.secs())));
-    stopped.iter().map(why).collect()
-}
-
-pub(super) fn unplanned(task: &Task) -> bool {
-    match task.stop_code() {
-        Some(TaskStopCode::EssentialContainerExited | TaskStopCode::TaskFailedToStart) => true,
-        // The scheduler stops tasks by plan, and those whose health checks fail.
-        Some(TaskStopCode::ServiceSchedulerInitiated) => {
-            task.stopped_reason().is_some_and(|reason| reason.contains("health checks"))
-        }
-        _ => false,
+        let after = |task: &Task| task.created_at().is_none_or(|at| at.secs() >= since.secs());
+        stopped.retain(after);
     }
-}
-
-pub(super) fn why(task: &Task) -> String {
-    let mut text = task.stopped_reason().unwrap_or("no reason given").to_owned();
-    for container in task.containers() {
-        let name = container.name().unwrap_or("?");
-        if let Some(code) = container.exit_code() {
-            text.push_str(&format!("; container {name} exited with {code}"));
-        }
-        if let Some(reason) = container.reason() {
-            text.push_str(&format!("; container {name}: {reason}"));
-        }
-    }
-    text
+    dead(stopped, revision).iter().map(why).collect()
 }
