@@ -235,6 +235,18 @@ impl Target for EcsTarget {
         Ok(Box::pin(self.look()).await?)
     }
 
+    async fn outline(&self) -> Result<Live, TargetError> {
+        Ok(Box::pin(self.sketch()).await?)
+    }
+
+    async fn splits(&self) -> Result<(Weights, Colour), TargetError> {
+        if self.shifted_by.is_some() {
+            let live = self.sketch().await?;
+            return Ok((live.weights, live.test));
+        }
+        Ok(self.balancer().await?.splits(&self.clients).await?)
+    }
+
     async fn register(
         &self,
         image: &ImageRef,

@@ -87,7 +87,7 @@ async fn old_version_serves(
                 continue;
             };
             let target = site.target(name)?;
-            let live = target.live().await.map_err(crate::failure::target)?;
+            let live = target.outline().await.map_err(crate::failure::target)?;
             let colour =
                 live.live_colour().ok_or_else(|| crate::steps::traffic::nothing_serves(name))?;
             // As many tasks as it had, which the environment file may count otherwise by now.

@@ -65,7 +65,7 @@ async fn one(
     let of = match &tally.of {
         Some(of) => Some(of.clone()),
         None => {
-            let live = target.live().await?;
+            let live = target.outline().await?;
             let revision = live.colour(live.test).task_definition.clone();
             revision.map(|revision| (live.test, revision))
         }

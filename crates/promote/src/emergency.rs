@@ -349,7 +349,7 @@ impl WayBack<'_> {
         let (target, wait) = (self.site.target(service)?, self.wait(rollout, &on));
         let (colour, revision) = self.revision(leg)?;
         shift(target, Weights::all(colour), needed, &wait).await.map_err(failure::rollout)?;
-        let now = target.live().await.map_err(failure::target)?.colour(colour).running.max(1);
+        let now = target.outline().await.map_err(failure::target)?.colour(colour).running.max(1);
         seen_serving_soon(target, colour, &revision.digest, now).await.map_err(failure::rollout)?;
         Ok(format!(
             "{service}: all traffic is on {colour}, where {now} tasks run {} ({}) and nothing else",

@@ -111,7 +111,7 @@ pub(crate) async fn check_resume(site: &Site) -> Result<(), StepError> {
 async fn cloud(site: &Site) -> Result<Vec<(&ServiceName, Live)>, StepError> {
     let mut seen = Vec::new();
     for (service, target) in &site.targets {
-        match target.live().await {
+        match target.outline().await {
             Err(error) => match error.kind() {
                 TargetErrorKind::Authentication | TargetErrorKind::Transient => {
                     return Err(failure::target(error));

@@ -91,7 +91,7 @@ async fn gone(site: &Site, back: &Back) -> Option<String> {
 }
 
 async fn seen(site: &Site, service: &ServiceName) -> Option<Live> {
-    site.target(service).ok()?.live().await.ok()
+    site.target(service).ok()?.outline().await.ok()
 }
 
 /// Puts what happened to the switches on record, and on the console.

@@ -36,13 +36,13 @@ pub async fn raise(
     wait: &Wait<'_>,
 ) -> Result<Raised, RolloutError> {
     let doing = format!("raising {colour} to {count} × {task_definition}");
-    let before = wait.see(target, &doing).await?;
+    let before = wait.see(|| target.live(), &doing).await?;
     let mut patient = Patient::new(before.colour(colour), colour, task_definition, digest, count);
     wait.go_on(&doing)?;
     if !patient.set_already(before.colour(colour)) {
         target.set_capacity(colour, Some(task_definition), count).await?;
     }
-    match wait.until(target, &doing, |live| patient.judge(live)).await {
+    match wait.until(|| target.live(), &doing, |live| patient.judge(live)).await {
         Ok((healthy, waited)) => Ok(Raised { healthy, waited }),
         Err(error) => Err(post_mortem(target, colour, task_definition, error, wait).await),
     }
@@ -150,7 +150,7 @@ pub async fn lower(
     wait: &Wait<'_>,
 ) -> Result<(), RolloutError> {
     let doing = format!("lowering {colour} to {count}");
-    let before = wait.see(target, &doing).await?;
+    let before = wait.see(|| target.outline(), &doing).await?;
     let share = before.weights.share(colour);
     if share > 0 {
         return Err(RolloutError::CarriesTraffic { colour, share });
@@ -167,5 +167,5 @@ pub async fn lower(
             && state.draining_targets == 0;
         if gone { Step::Done(()) } else { Step::NotYet(state.summary()) }
     };
-    wait.until(target, &doing, drained).await.map(|((), _)| ())
+    wait.until(|| target.outline(), &doing, drained).await.map(|((), _)| ())
 }

@@ -187,6 +187,20 @@ impl Target for Fake {
         })
     }
 
+    async fn outline(&self) -> Result<Live, TargetError> {
+        let mut live = self.live().await?;
+        for state in [&mut live.blue, &mut live.green] {
+            state.digests.clear();
+            state.stopped.clear();
+        }
+        Ok(live)
+    }
+
+    async fn splits(&self) -> Result<(Weights, Colour), TargetError> {
+        let live = self.live().await?;
+        Ok((live.weights, live.test))
+    }
+
     async fn revisions(&self) -> Result<Vec<TaskDefinition>, TargetError> {
         Ok(Vec::new())
     }

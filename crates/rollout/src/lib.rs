@@ -39,6 +39,6 @@ pub use schedule::{Shift, schedule};
 pub use switch::{Armed, Back, Kept, PutOff, Switch, Switches};
 pub use target::{Target, Urls, Usage};
 pub use tidy::{Tidied, tidy};
-pub use traffic::{Shifted, seen_serving, shift};
+pub use traffic::{Shifted, seen_serving, shift, shift_from};
 pub use wait::Wait;
 pub use watch::{Check, Tripped, Watched, watch, watch_until};

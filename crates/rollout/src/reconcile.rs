@@ -53,23 +53,23 @@ impl fmt::Display for Difference {
 /// For how long a difference may last that is none in the end: a target tells late, or a task is being replaced.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Looks whether the service is as expected. What differs is looked at for a few seconds more before it counts.
+/// Looks whether the service is as expected, and says how it is. What differs is looked at for a few seconds more before it counts.
 pub async fn reconcile(
     target: &dyn Target,
     expected: &Expected,
     wait: &Wait<'_>,
-) -> Result<(), RolloutError> {
+) -> Result<Live, RolloutError> {
     let mut last = Vec::new();
     let decide = |live: &Live| {
         last = differences(expected, live);
         match last.as_slice() {
-            [] => Step::Done(()),
+            [] => Step::Done(live.clone()),
             found => Step::NotYet(list(found)),
         }
     };
     let settle = Wait { timeout: SETTLE.max(wait.poll * 3).min(wait.timeout), ..*wait };
-    match settle.until(target, "comparing with what the run left", decide).await {
-        Ok(((), _)) => Ok(()),
+    match settle.until(|| target.live(), "comparing with what the run left", decide).await {
+        Ok((live, _)) => Ok(live),
         Err(RolloutError::TimedOut { .. }) if !last.is_empty() => {
             Err(RolloutError::Differs { differences: last })
         }

@@ -170,7 +170,7 @@ pub async fn replace<'a>(
 ) -> Result<Replaced<'a>, RolloutError> {
     let Replacing { colour, task_definition, digest, count, how } = asked;
     let doing = asked.doing();
-    let before = wait.see(target, &doing).await?;
+    let before = wait.see(|| target.live(), &doing).await?;
     let before = before.colour(colour);
     let patient = Patient::new(before, colour, task_definition, digest, count);
     wait.go_on(&doing)?;
@@ -189,7 +189,7 @@ impl Replaced<'_> {
         wait: &Wait<'_>,
     ) -> Result<Raised, RolloutError> {
         let asked = self.asked;
-        match wait.until(target, &asked.doing(), |live| self.patient.judge(live)).await {
+        match wait.until(|| target.live(), &asked.doing(), |live| self.patient.judge(live)).await {
             Ok((healthy, waited)) => Ok(Raised { healthy, waited }),
             Err(error) => {
                 Err(post_mortem(target, asked.colour, asked.task_definition, error, wait).await)

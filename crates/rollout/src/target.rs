@@ -37,6 +37,12 @@ pub trait Target: Send + Sync {
     /// Looks.
     async fn live(&self) -> Result<Live, TargetError>;
 
+    /// The same without what single tasks must be looked at for, for half of the calls: `digests` and `stopped` are empty.
+    async fn outline(&self) -> Result<Live, TargetError>;
+
+    /// How production traffic is split and where the test listener points, and nothing else, for one call.
+    async fn splits(&self) -> Result<(Weights, Colour), TargetError>;
+
     /// Makes a revision that runs `image` with these environment variables set, or finds the one that was made before
     /// from the same.
     async fn register(

@@ -20,7 +20,7 @@ pub struct Tidied {
 /// others may run, it takes none.
 pub async fn tidy(target: &dyn Target, keep: u32) -> Result<Tidied, TargetError> {
     let revisions = target.revisions().await?;
-    let old = old(&revisions, keep, &target.live().await?);
+    let old = old(&revisions, keep, &target.outline().await?);
     let mut tidied = Tidied { retired: Vec::new(), kept: revisions.len() };
     for revision in old.into_iter().take(AT_ONCE) {
         target.deregister(&revision).await?;

@@ -24,24 +24,31 @@ pub async fn shift(
     needed: u32,
     wait: &Wait<'_>,
 ) -> Result<Shifted, RolloutError> {
-    let doing = format!("shifting traffic to {weights}");
-    let live = wait.see(target, &doing).await?;
-    permit(&live, weights, needed)?;
+    let live = wait.see(|| target.outline(), &doing(weights)).await?;
+    shift_from(target, &live, weights, needed, wait).await
+}
+
+/// The same where it was just looked, as for [`reconcile()`](crate::reconcile()).
+pub async fn shift_from(
+    target: &dyn Target,
+    live: &Live,
+    weights: Weights,
+    needed: u32,
+    wait: &Wait<'_>,
+) -> Result<Shifted, RolloutError> {
+    let doing = doing(weights);
+    permit(live, weights, needed)?;
     wait.go_on(&doing)?;
     if live.weights != weights {
         target.set_weights(weights).await?;
     }
-    let read = |now: &Live| {
-        if now.weights == weights {
-            Step::Done(())
-        } else {
-            Step::NotYet(format!("{} is read", now.weights))
-        }
+    let read = |(now, _): &(Weights, Colour)| {
+        if *now == weights { Step::Done(()) } else { Step::NotYet(format!("{now} is read")) }
     };
-    match wait.until(target, &doing, read).await {
+    match wait.until(|| target.splits(), &doing, read).await {
         Ok(((), _)) => Ok(Shifted { before: live.weights, after: weights }),
         Err(RolloutError::TimedOut { .. }) => {
-            let seen = target.live().await?.weights;
+            let (seen, _) = target.splits().await?;
             if seen == weights {
                 Ok(Shifted { before: live.weights, after: weights })
             } else {
@@ -50,6 +57,10 @@ pub async fn shift(
         }
         Err(error) => Err(error),
     }
+}
+
+fn doing(weights: Weights) -> String {
+    format!("shifting traffic to {weights}")
 }
 
 /// Pure: may traffic be split so, with what is there?

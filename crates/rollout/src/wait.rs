@@ -1,12 +1,16 @@
 //! Waiting for a fact: looking again and again, with a deadline, a sign of life, and an ear for cancellation.
 
 use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Live, RolloutError, Target, TargetErrorKind};
+use crate::{RolloutError, TargetError, TargetErrorKind};
+
+/// One look at a target, as its methods give it.
+pub(crate) type Looking<'t, S> = Pin<Box<dyn Future<Output = Result<S, TargetError>> + Send + 't>>;
 
 /// How to wait.
 #[derive(Clone, Copy)]
@@ -40,16 +44,20 @@ impl Wait<'_> {
     }
 
     /// Looks, again and again while looking fails for a moment.
-    pub(crate) async fn see(&self, target: &dyn Target, doing: &str) -> Result<Live, RolloutError> {
-        Ok(self.until(target, doing, |live| Step::Done(live.clone())).await?.0)
+    pub(crate) async fn see<'t, S: Clone>(
+        &self,
+        look: impl Fn() -> Looking<'t, S> + Send + Sync,
+        doing: &str,
+    ) -> Result<S, RolloutError> {
+        Ok(self.until(look, doing, |seen| Step::Done(seen.clone())).await?.0)
     }
 
     /// Looks once, cut short by cancellation and by the deadline.
-    async fn look(&self, target: &dyn Target, doing: &str) -> Result<Live, RolloutError> {
+    async fn look<S>(&self, looking: Looking<'_, S>, doing: &str) -> Result<S, RolloutError> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(cancelled(doing)),
-            live = target.live() => Ok(live?),
+            seen = looking => Ok(seen?),
             () = tokio::time::sleep(self.timeout) => Err(RolloutError::TimedOut {
                 doing: doing.to_owned(),
                 waited: self.timeout,
@@ -61,11 +69,11 @@ impl Wait<'_> {
 
     /// Looks until `decide` has an answer. A transient failure to look is not the end: it is looked again until the
     /// deadline, and the failure is told.
-    pub(crate) async fn until<T>(
+    pub(crate) async fn until<'t, S, T>(
         &self,
-        target: &dyn Target,
+        look: impl Fn() -> Looking<'t, S> + Send + Sync,
         doing: &str,
-        mut decide: impl FnMut(&Live) -> Step<T> + Send,
+        mut decide: impl FnMut(&S) -> Step<T> + Send,
     ) -> Result<(T, Duration), RolloutError> {
         let start = Instant::now();
         let deadline = start + self.timeout;
@@ -75,8 +83,8 @@ impl Wait<'_> {
         loop {
             let left =
                 Self { timeout: deadline.saturating_duration_since(Instant::now()), ..*self };
-            let seen = match left.look(target, doing).await {
-                Ok(live) => match decide(&live) {
+            let seen = match left.look(look(), doing).await {
+                Ok(seen) => match decide(&seen) {
                     Step::Done(done) => return Ok((done, start.elapsed())),
                     Step::Failed(error) => return Err(error),
                     Step::NotYet(seen) => seen,

@@ -9,71 +9,63 @@ use liftlock_rollout::{Colour, ColourState, Live, TaskDefinition, Weights};
 use super::balancer::Targets;
 use super::tasks::{dead, why};
 use super::{EcsTarget, shifted};
-use crate::{Action, AwsError, AwsErrorKind};
+use crate::AwsError;
 
 /// How many of ECS's own messages are kept.
 const EVENTS: usize = 10;
 
 impl EcsTarget {
+    /// Everything.
     pub(super) async fn look(&self) -> Result<Live, AwsError> {
-        let balancer = self.balancer().await?;
-        let ((blue, green), (weights, test)) =
-            tokio::try_join!(self.services(), balancer.splits(&self.clients))?;
-        if self.shifted_by.is_none() && shifted::is_crossed(&blue, &green, weights) {
-            let reason = "ECS's own strategy put its tasks into the other colour's target group: promote once more with that strategy, \
-                          and then choose another";
-            let name = self.family();
-            let call = self.clients.call(Action::DescribeServices, &name);
-            return Err(call.because(AwsErrorKind::Other, None, reason));
-        }
-        let owner = self.shifted_by.as_ref().and_then(|_| shifted::owner(&blue, &green));
-        let of = |colour, service| self.colour(colour, service, owner);
-        let (blue, green) = tokio::try_join!(of(Colour::Blue, &blue), of(Colour::Green, &green))?;
-        let (weights, test) = match owner {
-            // Whichever target group they are in.
-            Some(owner) => (Weights::all(owner), owner),
-            None => (weights, test),
-        };
-        Ok(Live { blue, green, weights, test })
-    }
-
-    /// A colour. The targets of both groups are the `owner`'s, if ECS moves the traffic.
-    async fn colour(
-        &self,
-        colour: Colour,
-        service: &Service,
-        owner: Option<Colour>,
-    ) -> Result<ColourState, AwsError> {
-        let (targets, running, stopped) = tokio::try_join!(
-            self.targets(colour, owner),
-            self.running(colour),
-            self.stopped(colour),
+        let (mut live, (blue, green)) = self.seen().await?;
+        let (running, blue_stopped, green_stopped) = tokio::try_join!(
+            self.running(&blue, &green),
+            self.stopped(Colour::Blue),
+            self.stopped(Colour::Green),
         )?;
-        Ok(state(service, self.service.as_str(), targets, &running, stopped))
+        let container = self.service.as_str();
+        for (state, running) in [(&mut live.blue, &running.0), (&mut live.green, &running.1)] {
+            state.digests = digests(container, running);
+        }
+        live.blue.stopped = deaths(&blue, blue_stopped);
+        live.green.stopped = deaths(&green, green_stopped);
+        Ok(live)
     }
 
-    async fn targets(&self, colour: Colour, owner: Option<Colour>) -> Result<Targets, AwsError> {
+    /// Without single tasks.
+    pub(super) async fn sketch(&self) -> Result<Live, AwsError> {
+        Ok(self.seen().await?.0)
+    }
+
+    async fn seen(&self) -> Result<(Live, (Service, Service)), AwsError> {
         let balancer = self.balancer().await?;
-        let of = |colour| balancer.targets(&self.clients, colour);
-        match owner {
-            None => of(colour).await,
-            Some(owner) if owner == colour => {
-                let (one, other) = tokio::try_join!(of(Colour::Blue), of(Colour::Green))?;
-                Ok(shifted::both(one, other))
+        let targets = |colour| balancer.targets(&self.clients, colour);
+        let (services, (weights, test), blue, green) = tokio::try_join!(
+            self.services(),
+            balancer.splits(&self.clients),
+            targets(Colour::Blue),
+            targets(Colour::Green),
+        )?;
+        let ((weights, test), blue, green) = match self.owner(&services, weights)? {
+            // Whichever target group they are in.
+            Some(owner) => {
+                let of = |colour| shifted::both(blue, green).only(owner == colour);
+                ((Weights::all(owner), owner), of(Colour::Blue), of(Colour::Green))
             }
-            Some(_) => Ok(Targets::default()),
-        }
+            None => ((weights, test), blue, green),
+        };
+        let (blue, green) = (state(&services.0, blue), state(&services.1, green));
+        Ok((Live { blue, green, weights, test }, services))
     }
 }
 
-/// Pure: what the answers mean.
-fn state(
-    service: &Service,
-    container: &str,
-    targets: Targets,
-    running: &[Task],
-    stopped: Vec<Task>,
-) -> ColourState {
+/// No task runs, is on its way, or should be.
+pub(super) fn is_empty(service: &Service) -> bool {
+    (service.desired_count, service.running_count, service.pending_count) == (0, 0, 0)
+}
+
+/// Pure: what the answers mean, without single tasks.
+fn state(service: &Service, targets: Targets) -> ColourState {
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
     ColourState {
         task_definition: service.task_definition().map(TaskDefinition::new),
@@ -82,7 +74,7 @@ fn state(
         pending: count(service.pending_count),
         steady: steady(service),
         failed: failed(service),
-        digests: digests(container, running),
+        digests: BTreeMap::new(),
         healthy_targets: targets.healthy,
         unhealthy_targets: targets.unhealthy,
         unused_targets: targets.unused,
@@ -94,7 +86,7 @@ fn state(
             .take(EVENTS)
             .map(str::to_owned)
             .collect(),
-        stopped: deaths(service, stopped),
+        stopped: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{EcsTarget, replacement};
 use crate::{Action, AwsError, AwsErrorKind};
 
 /// The colour whose ECS service has the tasks; none if both have some, which ECS's strategies never leave so.
-pub(super) fn owner(blue: &Service, green: &Service) -> Option<Colour> {
+fn owner(blue: &Service, green: &Service) -> Option<Colour> {
     match (blue.desired_count > 0, green.desired_count > 0) {
         (true, true) => None,
         (false, true) => Some(Colour::Green),
@@ -33,7 +33,7 @@ pub(super) fn both(one: Targets, other: Targets) -> Targets {
 }
 
 /// Of a service whose traffic Liftlock moves: the tasks of one colour stand where the other's should, since ECS put them there.
-pub(super) fn is_crossed(blue: &Service, green: &Service, weights: Weights) -> bool {
+fn is_crossed(blue: &Service, green: &Service, weights: Weights) -> bool {
     owner(blue, green).is_some_and(|owner| {
         let service = if owner == Colour::Blue { blue } else { green };
         let has_tasks = service.desired_count > 0;
@@ -41,7 +41,36 @@ pub(super) fn is_crossed(blue: &Service, green: &Service, weights: Weights) -> b
     })
 }
 
+impl Targets {
+    /// These, or none.
+    pub(super) fn only(self, these: bool) -> Self {
+        if these { self } else { Self::default() }
+    }
+}
+
 impl EcsTarget {
+    /// The colour whose service has all tasks, in whichever target group, where ECS moves the traffic.
+    ///
+    /// # Errors
+    /// ECS moved it, and the environment's file says that Liftlock does.
+    pub(super) fn owner(
+        &self,
+        (blue, green): &(Service, Service),
+        weights: Weights,
+    ) -> Result<Option<Colour>, AwsError> {
+        if self.shifted_by.is_some() {
+            return Ok(owner(blue, green));
+        }
+        if !is_crossed(blue, green, weights) {
+            return Ok(None);
+        }
+        let reason = "ECS's own strategy put its tasks into the other colour's target group: promote once more with that strategy, and \
+                      then choose another";
+        let name = self.family();
+        let call = self.clients.call(Action::DescribeServices, &name);
+        Err(call.because(AwsErrorKind::Other, None, reason))
+    }
+
     /// What the service's `loadBalancers` are to be: with the other target group and the rules where ECS moves traffic, without them
     /// where it does not.
     pub(super) async fn balancing(

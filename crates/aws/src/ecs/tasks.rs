@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aws_sdk_ecs::types::{DesiredStatus, Task, TaskStopCode};
+use aws_sdk_ecs::types::{DesiredStatus, Service, Task, TaskStopCode};
 use liftlock_rollout::{Colour, Death, TaskDefinition};
 
-use super::{EcsTarget, same_revision};
+use super::{EcsTarget, look, same_revision};
 use crate::{Action, AwsError, AwsErrorKind};
 
 /// Tasks that have ended do not change any more: each is described once. Those that ECS forgot are forgotten here, too.
@@ -41,17 +41,27 @@ impl Ended {
 }
 
 impl EcsTarget {
-    /// Those that run, or are on their way.
-    pub(super) async fn running(&self, colour: Colour) -> Result<Vec<Task>, AwsError> {
-        let arns = self.list(colour, DesiredStatus::Running).await?;
-        self.describe(colour, &arns).await
+    /// Those that run or are on their way, of the blue and the green service, described with one call.
+    pub(super) async fn running(
+        &self,
+        blue: &Service,
+        green: &Service,
+    ) -> Result<(Vec<Task>, Vec<Task>), AwsError> {
+        let list = async |colour, service| match look::is_empty(service) {
+            true => Ok(Vec::new()),
+            false => self.list(colour, DesiredStatus::Running).await,
+        };
+        let (blue, green) = tokio::try_join!(list(Colour::Blue, blue), list(Colour::Green, green))?;
+        let tasks = self.describe(&[blue.as_slice(), &green].concat()).await?;
+        let is_blue = |task: &Task| task.task_arn.as_ref().is_some_and(|arn| blue.contains(arn));
+        Ok(tasks.into_iter().partition(is_blue))
     }
 
     /// Those that ended, or are about to: ECS tells of them for about an hour.
     pub(super) async fn stopped(&self, colour: Colour) -> Result<Vec<Task>, AwsError> {
         let arns = self.list(colour, DesiredStatus::Stopped).await?;
         let (mut tasks, others) = self.ended.known(colour, arns);
-        tasks.extend(self.describe(colour, &others).await?);
+        tasks.extend(self.describe(&others).await?);
         self.ended.keep(colour, &tasks);
         Ok(tasks)
     }
@@ -73,7 +83,8 @@ impl EcsTarget {
     }
 
     async fn list(&self, colour: Colour, status: DesiredStatus) -> Result<Vec<String>, AwsError> {
-        let (name, resource) = (self.name(colour), self.tasks_of(colour));
+        let name = self.name(colour);
+        let resource = format!("tasks of service {name} in cluster {}", self.prefix);
         let call = self.clients.call(Action::ListTasks, &resource);
         let request = self.clients.ecs.list_tasks();
         let request = request.cluster(&self.prefix).service_name(&name).desired_status(status);
@@ -86,8 +97,8 @@ impl EcsTarget {
     }
 
     /// No call where there is nothing to describe.
-    async fn describe(&self, colour: Colour, arns: &[String]) -> Result<Vec<Task>, AwsError> {
-        let resource = self.tasks_of(colour);
+    async fn describe(&self, arns: &[String]) -> Result<Vec<Task>, AwsError> {
+        let resource = format!("tasks of service {} in cluster {}", self.service, self.prefix);
         let call = self.clients.call(Action::DescribeTasks, &resource);
         let mut tasks = Vec::new();
         // ECS describes at most 100 tasks at once.
@@ -102,10 +113,6 @@ impl EcsTarget {
             }
         }
         Ok(tasks)
-    }
-
-    fn tasks_of(&self, colour: Colour) -> String {
-        format!("tasks of service {} in cluster {}", self.name(colour), self.prefix)
     }
 }
 

@@ -114,7 +114,8 @@ impl<'a> Comparison<'a> {
             let Some(old) = chosen.replaces else { continue };
             let target = frame.target(service)?;
             if let Some(probes) = &policy.probes {
-                let share = target.live().await.map_err(failure::target)?.weights.share(old);
+                let (weights, _) = target.splits().await.map_err(failure::target)?;
+                let share = weights.share(old);
                 synthetic.add(service, probes, &frame.urls().await?, share);
             }
             sides.push(Side { service, policy, target, new: chosen.colour, old });

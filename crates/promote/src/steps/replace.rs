@@ -182,7 +182,7 @@ impl Replace<'_> {
             test: chosen.colour,
             colours: old.into_iter().collect(),
         };
-        reconcile(target, &expected, wait).await.map_err(|error| {
+        reconcile(target, &expected, wait).await.map(drop).map_err(|error| {
             let differs = matches!(error, RolloutError::Differs { .. });
             let error = failure::rollout(error);
             let next = format!(

@@ -79,7 +79,7 @@ impl Register<'_> {
                     .map_err(failure::target)?
             }
         };
-        let live = target.live().await.map_err(failure::target)?;
+        let live = target.outline().await.map_err(failure::target)?;
         let is_set = |state: &ColourState| state.task_definition.as_ref() == Some(&registered);
         if [&live.blue, &live.green].into_iter().any(is_set) {
             return Ok(format!("{registered} is still what a colour is set to: kept"));
@@ -121,7 +121,7 @@ impl Step for RaiseIdle<'_> {
 
     async fn observe(&self, cx: &Context<'_>) -> Result<Capacity, StepError> {
         let colour = cx.output(&self.chosen)?.colour;
-        let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
+        let live = self.frame.target(&self.service)?.outline().await.map_err(failure::target)?;
         let state = live.colour(colour);
         Ok(Capacity {
             colour,
@@ -210,12 +210,12 @@ impl Step for LowerOld<'_> {
 
     async fn observe(&self, cx: &Context<'_>) -> Result<OldColour, StepError> {
         let chosen = cx.output(&self.chosen)?;
-        let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
+        let live = self.frame.target(&self.service)?.outline().await.map_err(failure::target)?;
         let old = live.colour(chosen.colour.other());
         Ok(OldColour {
             task_definition: old.task_definition.clone(),
             desired: old.desired,
-            digest: old.digests.keys().next().cloned(),
+            digest: chosen.old_digests.first().cloned(),
         })
     }
 
@@ -234,7 +234,7 @@ impl Step for LowerOld<'_> {
 
     async fn probe(&self, cx: &Context<'_>, _: &OldColour) -> Result<Probe<()>, StepError> {
         let old = cx.output(&self.chosen)?.colour.other();
-        let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
+        let live = self.frame.target(&self.service)?.outline().await.map_err(failure::target)?;
         let state = live.colour(old);
         let gone = state.desired == 0 && state.running == 0 && state.draining_targets == 0;
         Ok(match gone {

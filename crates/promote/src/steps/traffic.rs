@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use liftlock_model::{EnvName, ImageDigest, Reversal, ServiceName, StepPlan};
 use liftlock_rollout::{
     Colour, Expected, ExpectedColour, Live, TaskDefinition, Wait, Weights, reconcile, shift,
+    shift_from,
 };
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
@@ -102,8 +103,9 @@ impl Step for PointTest<'_> {
     }
 
     async fn probe(&self, _: &Context<'_>, before: &Listeners) -> Result<Probe<Chosen>, StepError> {
-        let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
-        if live.test == before.chosen.colour {
+        let target = self.frame.target(&self.service)?;
+        let (_, test) = target.splits().await.map_err(failure::target)?;
+        if test == before.chosen.colour {
             return Ok(Probe::Done(Done::new(before.chosen.clone(), "was pointed there")));
         }
         Ok(Probe::NotDone)
@@ -175,7 +177,7 @@ impl Shift<'_> {
         cx: &Context<'_>,
         chosen: &Chosen,
         wait: &Wait<'_>,
-    ) -> Result<(), StepError> {
+    ) -> Result<Live, StepError> {
         let new = ExpectedColour {
             colour: chosen.colour,
             task_definition: Some(cx.output(&self.registered)?),
@@ -236,7 +238,7 @@ impl Step for Shift<'_> {
     }
 
     async fn observe(&self, _: &Context<'_>) -> Result<Weights, StepError> {
-        Ok(self.frame.target(&self.service)?.live().await.map_err(failure::target)?.weights)
+        Ok(self.frame.target(&self.service)?.splits().await.map_err(failure::target)?.0)
     }
 
     async fn apply(&self, cx: &Context<'_>, _: &Weights) -> Result<Done<()>, StepError> {
@@ -252,9 +254,9 @@ impl Step for Shift<'_> {
             () = cx.cancelled().cancelled() => {}
             held = hold(&self.frame) => held?,
         }
-        self.reconcile(cx, &chosen, &wait).await?;
+        let live = self.reconcile(cx, &chosen, &wait).await?;
         let target = self.frame.target(&self.service)?;
-        shift(target, wanted, self.frame.service(&self.service)?.tasks, &wait)
+        shift_from(target, &live, wanted, self.frame.service(&self.service)?.tasks, &wait)
             .await
             .map_err(failure::rollout)?;
         Ok(Done::new((), format!("weights are {wanted}")))
@@ -265,9 +267,10 @@ impl Step for Shift<'_> {
         if self.is_skipped(&chosen) {
             return Ok(Probe::Done(Done::new((), "skipped")));
         }
-        let live = self.frame.target(&self.service)?.live().await.map_err(failure::target)?;
+        let target = self.frame.target(&self.service)?;
+        let (now, _) = target.splits().await.map_err(failure::target)?;
         let wanted = self.wanted(&chosen)?;
-        Ok(match live.weights {
+        Ok(match now {
             now if now == wanted => Probe::Done(Done::new((), format!("weights are {now}"))),
             now if now == *before => Probe::NotDone,
             now => Probe::InDoubt(format!("weights are {now}: somebody else moved them")),
@@ -282,7 +285,7 @@ impl Step for Shift<'_> {
     ) -> Result<Undone, StepError> {
         let chosen = cx.output(&self.chosen)?;
         let target = self.frame.target(&self.service)?;
-        let found = target.live().await.map_err(failure::target)?.weights;
+        let (found, _) = target.splits().await.map_err(failure::target)?;
         if found == chosen.weights {
             return Ok(Undone::whole(format!("weights are {} already", chosen.weights)));
         }
