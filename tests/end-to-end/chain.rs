@@ -235,11 +235,22 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Two ports that were free just now; the load balancer of moto takes them when the infrastructure is applied.
+/// Two ports for the load balancer of moto, which takes them when the infrastructure is applied, much later: none that the machine gives to
+/// connections, and none of the stage's, so that nobody else has them by then.
 fn free_ports() -> (u16, u16) {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [production, test] = listeners.map(|listener| listener.local_addr().unwrap().port());
-    (production, test)
+    let free = || loop {
+        let port = rand::random_range(18_000..20_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    };
+    let production = free();
+    loop {
+        let test = free();
+        if test != production {
+            return (production, test);
+        }
+    }
 }
 
 fn images(seed: char) -> [String; 2] {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use liftlock_aws::{ACTIONS, AwsErrorKind, Clients, Credentials, EcsTarget, SsmParameters};
 use liftlock_environment::config;
 use liftlock_rollout::{Target, TargetErrorKind};
+use liftlock_testkit::ClosedPort;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -137,9 +138,8 @@ async fn throttled_calls_are_repeated_with_an_end() {
 
 #[tokio::test]
 async fn an_endpoint_where_nobody_listens_is_named() {
-    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = server.local_addr().unwrap().to_string();
-    drop(server);
+    let closed = ClosedPort::new();
+    let address = closed.address().to_string();
     let gone = Server { url: format!("http://{address}").parse().unwrap(), calls: Arc::default() };
     let error = gone.clients().await.check("shop-dev").await.unwrap_err();
     assert_eq!(error.kind(), AwsErrorKind::Transient, "{error}");

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use liftlock_environment::config::{Notification, Occasion, SecretSource};
 use liftlock_notify::{Message, NotifyError, Sender, wants};
+use liftlock_testkit::ClosedPort;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
@@ -172,9 +173,8 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named_by_its_channel_only() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/services/{SECRET}", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = ClosedPort::new();
+    let url = format!("http://{}/services/{SECRET}", closed.address());
     let sender = Sender::new().unwrap().with_deadline(Duration::from_secs(1));
     let error = sender.send(&channel(vec![]), &url.into(), &message()).await.unwrap_err();
     assert_discreet(&error);

@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use liftlock_environment::config::Smoke;
 use liftlock_model::Verdict;
 use liftlock_probe::{DatabaseState, Prober, SmokeReport, SmokeResult};
+use liftlock_testkit::ClosedPort;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use url::Url;
@@ -24,6 +25,13 @@ async fn listen() -> (TcpListener, Url) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     (listener, url)
+}
+
+/// An address where nobody listens while the port is kept.
+fn nobody() -> (ClosedPort, Url) {
+    let port = ClosedPort::new();
+    let url = format!("http://{}/", port.address()).parse().unwrap();
+    (port, url)
 }
 
 async fn serve(router: Router) -> Url {
@@ -124,8 +132,7 @@ async fn whatever_else_is_answered_is_not_well() {
 #[tokio::test]
 async fn a_broken_answer_is_not_well() {
     let prober = Prober::new().unwrap();
-    let (listener, gone) = listen().await;
-    drop(listener);
+    let (_closed, gone) = nobody();
     let (_kept, silent) = listen().await;
     let oversized = answering("/health", 200, " ".repeat(2 * 1024 * 1024)).await;
     let cases = [
@@ -241,8 +248,7 @@ async fn the_database_is_reachable_unreachable_or_unknown() {
         let deep = Prober::new().unwrap().deep_health(&base, SOON).await;
         assert_eq!((deep.database, deep.ok), (database, ok), "{body}: {}", deep.detail);
     }
-    let (listener, gone) = listen().await;
-    drop(listener);
+    let (_closed, gone) = nobody();
     let deep = Prober::new().unwrap().deep_health(&gone, SOON).await;
     assert_eq!((deep.database, deep.status), (Unknown, None));
 }
@@ -311,8 +317,7 @@ async fn a_slow_smoke_test_fails_discreetly() {
     let report = smoke(&[test], Some(&base)).await;
     assert_eq!(report.results[0].detail, "GET /slow: no whole answer within 200ms");
     assert_eq!(report.verdict(), Verdict::Fail);
-    let (listener, mut gone) = listen().await;
-    drop(listener);
+    let (_closed, mut gone) = nobody();
     gone.set_password(Some("hunter2")).unwrap();
     let health = Prober::new().unwrap().health(&gone, SOON).await;
     assert!(!format!("{health:?}").contains("hunter2"));

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use liftlock_testkit::{TerraformHome, TestDatabase};
+use liftlock_testkit::{ClosedPort, TerraformHome, TestDatabase};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
-use super::database::{closed_port, with};
+use super::database::with;
 use super::scene::{SECRET, Scene};
 
 const URL: &str = "SHOP_DATABASE_URL";
@@ -76,7 +76,8 @@ async fn wrong_aws_credentials_exit_3_before_a_run_begins() {
     let scene = Scene::new();
     let _stage = Stage::start(&scene).await;
     scene.release().await;
-    let url = format!("postgres://shop:{SECRET}@127.0.0.1:{}/shop", closed_port());
+    let database = ClosedPort::new();
+    let url = format!("postgres://shop:{SECRET}@{}/shop", database.address());
     let words = ["shop-dev", "eu-central-1", "security token", "`aws sts get-caller-identity`"];
     let ran = scene.refused(&PROMOTE, &wrong(&url)).await.exits(3);
     ran.says(&words).says(&["nothing was touched"]);
@@ -110,7 +111,8 @@ async fn a_cluster_that_does_not_exist_is_named() {
 async fn a_cloud_that_does_not_answer_is_named_before_a_run_begins() {
     let Some(_terraform) = TerraformHome::new() else { return };
     let scene = Scene::new();
-    let port = closed_port();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     endpoint(&scene, &format!("http://127.0.0.1:{port}"));
     scene.release().await;
     let place = format!("127.0.0.1:{port}");
@@ -126,7 +128,8 @@ async fn a_database_that_does_not_answer_a_first_promotion_is_told_as_rolled_bac
     let stage = Stage::start(&scene).await;
     scene.write("iac/main.tf", &variables());
     scene.release().await;
-    let url = format!("postgres://shop:{SECRET}@127.0.0.1:{}/shop", closed_port());
+    let database = ClosedPort::new();
+    let url = format!("postgres://shop:{SECRET}@{}/shop", database.address());
     let mut command = scene.command(&PROMOTE);
     command.envs(terraform.variables()).envs(stage.variables(&url));
     let ran = super::scene::ended(command).await.exits(1);

@@ -1,6 +1,6 @@
 //! The environment's database: where its URL comes from, whether it answers, and what was applied to it.
 
-use liftlock_testkit::TestDatabase;
+use liftlock_testkit::{ClosedPort, TestDatabase};
 use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection};
 
@@ -69,7 +69,8 @@ async fn a_url_that_is_none_is_not_repeated() {
 #[tokio::test]
 async fn a_database_that_does_not_answer_is_named() {
     let scene = Scene::new();
-    let port = closed_port();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let url = format!("postgres://shop:{SECRET}@127.0.0.1:{port}/shop");
     for arguments in
         [&["migrate", "--env", "dev"][..], &["migrate", "rollback", "--env", "dev", "--steps", "1"]]
@@ -80,11 +81,6 @@ async fn a_database_that_does_not_answer_is_named() {
             "next: look at the environment variable `SHOP_DATABASE_URL`",
         ]);
     }
-}
-
-/// A port where nobody listens: one that was free just now.
-pub(super) fn closed_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// The URL of a test's database with another user, password or name.

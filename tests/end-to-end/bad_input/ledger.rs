@@ -1,10 +1,10 @@
 //! Ledgers that were tampered with, that a newer Liftlock made, that are none, or that do not let us in.
 
-use liftlock_testkit::TestDatabase;
+use liftlock_testkit::{ClosedPort, TestDatabase};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
-use super::database::{closed_port, with};
+use super::database::with;
 use super::scene::{COMMIT, SECRET, Scene};
 
 const AWS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
@@ -101,7 +101,8 @@ async fn a_ledger_that_refuses_the_credentials_exits_3() {
 #[tokio::test]
 async fn a_ledger_that_does_not_answer_or_is_not_named_is_told() {
     let scene = on_postgres();
-    let port = closed_port();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let url = format!("postgres://shop:{SECRET}@127.0.0.1:{port}/ledger");
     let ran = scene.refused(&["status"], &[("SHOP_LEDGER_URL", &url)]).await.exits(2);
     ran.says(&["the ledger", &format!("127.0.0.1:{port}/ledger")]);

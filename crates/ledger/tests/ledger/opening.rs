@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use liftlock_ledger::{Ledger, Location, OpenError, OpenErrorKind, Query, Trouble};
+use liftlock_testkit::ClosedPort;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Connection, SqliteConnection};
 
@@ -139,7 +140,8 @@ async fn what_is_wrong_with_a_server_is_told_apart() {
         |from: &str, to: &str| Location::Postgres(SecretString::from(url.replacen(from, to, 1)));
     let password = url.split(':').nth(2).unwrap().split('@').next().unwrap();
     let port = url.rsplit(':').next().unwrap().split('/').next().unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = ClosedPort::new();
+    let free = closed.number();
 
     let wrong = other(password, "hunter2");
     let kind = OpenErrorKind::Store(Trouble::Credentials);

@@ -1,8 +1,7 @@
 //! People are told of a migration that takes long while it is still running.
 
-use liftlock_testkit::webhook;
+use liftlock_testkit::{ClosedPort, webhook};
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::project::{DEADLINE, Project, ended, execute};
@@ -63,9 +62,8 @@ async fn a_long_migration_is_told_while_it_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_that_cannot_be_sent_stops_nothing() {
     let Some(mut project) = Project::new(ENVIRONMENT).await else { return };
-    // A port that was just free, and that nobody listens on.
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    project.set("OPS_WEBHOOK", format!("http://127.0.0.1:{port}/hook"));
+    let closed = ClosedPort::new();
+    project.set("OPS_WEBHOOK", format!("http://{}/hook", closed.address()));
     project.add("V0001__a", "select pg_sleep(1);", "select 1;");
     project.run(&["migrate"]).await.exits(0).says("applied V0001__a");
     let notified = project.events("notified").await;

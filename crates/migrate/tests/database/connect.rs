@@ -1,7 +1,7 @@
 //! Connecting: what is said when it fails.
 
 use liftlock_migrate::{ConnectErrorKind, Database};
-use liftlock_testkit::TestDatabase;
+use liftlock_testkit::{ClosedPort, TestDatabase};
 use secrecy::ExposeSecret as _;
 
 use crate::support::settings;
@@ -27,7 +27,8 @@ async fn each_failure_is_of_its_kind_and_names_the_place_and_never_the_password(
     assert_eq!(kind, ConnectErrorKind::Configuration);
     assert!(text.contains("database \"nowhere\" does not exist"), "{text}");
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = ClosedPort::new();
+    let free = closed.number();
     let (kind, text) = fails(&format!("postgres://postgres:s3cret@127.0.0.1:{free}/shop")).await;
     assert_eq!(kind, ConnectErrorKind::Unreachable);
     assert!(text.contains(&format!("127.0.0.1:{free}/shop does not answer")), "{text}");
