@@ -239,7 +239,7 @@ fn copy(from: &Path, to: &Path) {
 /// connections, and none of the stage's, so that nobody else has them by then.
 fn free_ports() -> (u16, u16) {
     let free = || loop {
-        let port = rand::random_range(18_000..20_000);
+        let port = rand::random_range(16_000..18_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
