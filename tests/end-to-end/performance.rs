@@ -63,11 +63,8 @@ async fn a_release_that_is_slower_than_the_last_good_one_is_turned_back() {
     project.add_lines("services.backend.performance", &limits);
     project.add_version("1.2.2", 3);
     let ran = promote(&project, &tools, "1.2.2").await.exits(1);
-    let ran = ran
-        .says("the median is ")
-        .says(", over 90ms; ")
-        .says("memory is at ")
-        .says(" %, over 1 %");
+    let ran =
+        ran.says("the median is ").says(", over 90ms; ").says("memory is at ").says(" %, over 1 %");
     assert!(!ran.report().contains("cpu unknown"), "{}", ran.report());
     project.serves("1.2.1").await;
     project.is_settled().await;
