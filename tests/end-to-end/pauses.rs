@@ -120,6 +120,16 @@ async fn a_rollout_that_watches_is_aborted_from_elsewhere() {
 /// Shows A-RB-1: nobody has to be there: what breaks while a rollout waits turns it back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_breaks_while_its_rollout_waits_is_taken_back() {
+    breaks_while_its_rollout_waits(&[]).await;
+}
+
+/// Shows A-RB-1: that the application fails is seen also while AWS does not say how its alarms stand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_breaks_while_alarms_do_not_answer_is_taken_back() {
+    breaks_while_its_rollout_waits(&["api-hang", "operation=monitoring:*"]).await;
+}
+
+async fn breaks_while_its_rollout_waits(besides: &[&str]) {
     let Some(project) = Project::serving(Pace::FAST).await else { return };
     project.set_steps(Pace::FAST, PAUSED);
     let before = project.world().await;
@@ -128,6 +138,9 @@ async fn a_version_that_breaks_while_its_rollout_waits_is_taken_back() {
         _ => "colour=blue",
     };
     let promotion = paused(&project).await;
+    if !besides.is_empty() {
+        project.run(&[&["stage", "fault", "add"], besides].concat()).await.exits(0);
+    }
     let fault = ["stage", "fault", "add", "errors", "service=backend", new, "share=1"];
     project.run(&fault).await.exits(0);
     let ran = promotion.end().await.exits(1);

@@ -7,13 +7,13 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::ProvideCredentials;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use liftlock_environment::config;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::error::{Call, chain};
+use crate::retries::{Patience, partition, retries};
 use crate::{Action, AwsError, AwsErrorKind};
 
 /// Where credentials come from.
@@ -40,6 +40,18 @@ pub enum Credentials {
 pub struct ConnectError {
     place: String,
     reason: String,
+}
+
+/// A service's client with our patience: the services' configurations are types of their own, without a trait.
+macro_rules! client {
+    ($service:ident, $config:expr) => {
+        $service::Client::from_conf(
+            $service::config::Builder::from($config)
+                .retry_partition(partition(stringify!($service)))
+                .interceptor(Patience)
+                .build(),
+        )
+    };
 }
 
 /// How long the places that may hold credentials get to answer, all together.
@@ -99,13 +111,13 @@ impl Clients {
             found(&config).await.map_err(|reason| ConnectError { place: place.clone(), reason })?;
         }
         Ok(Self {
-            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
-            ecs: aws_sdk_ecs::Client::new(&config),
-            balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
-            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
-            rds: aws_sdk_rds::Client::new(&config),
-            scheduler: aws_sdk_scheduler::Client::new(&config),
-            ssm: aws_sdk_ssm::Client::new(&config),
+            cloudwatch: client!(aws_sdk_cloudwatch, &config),
+            ecs: client!(aws_sdk_ecs, &config),
+            balancing: client!(aws_sdk_elasticloadbalancingv2, &config),
+            logs: client!(aws_sdk_cloudwatchlogs, &config),
+            rds: client!(aws_sdk_rds, &config),
+            scheduler: client!(aws_sdk_scheduler, &config),
+            ssm: client!(aws_sdk_ssm, &config),
             region: aws.region.clone(),
             place,
         })
@@ -152,11 +164,6 @@ fn place(region: &str, endpoint: Option<&Url>) -> String {
             (host, _) => format!("{region} at {}", host.unwrap_or("an endpoint without host")),
         },
     }
-}
-
-/// The token bucket of adaptive retries slows all calls down together when AWS throttles.
-fn retries() -> RetryConfig {
-    RetryConfig::adaptive().with_max_attempts(5).with_max_backoff(Duration::from_secs(5))
 }
 
 fn timeouts() -> TimeoutConfig {

@@ -7,6 +7,7 @@ mod ecs;
 mod error;
 mod instances;
 mod parameters;
+mod retries;
 mod snapshots;
 
 pub use actions::{ACTIONS, Action};

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use liftlock_aws::{ACTIONS, AwsErrorKind, Clients, Credentials, EcsTarget, SsmParameters};
 use liftlock_environment::config;
@@ -127,13 +126,24 @@ async fn throttled_calls_are_repeated_with_an_end() {
     server.clients().await.check("shop-dev").await.unwrap();
     assert_eq!(server.calls("DescribeClusters"), 3);
 
-    let server = Server::start(|_, _| refusal("ThrottlingException", "Rate exceeded")).await;
-    let checked = tokio::time::timeout(Duration::from_secs(60), async {
-        server.clients().await.check("shop-dev").await
-    });
-    let error = checked.await.unwrap().unwrap_err();
+    let failure = r#"{"__type":"ServerException","message":"Try again"}"#;
+    let server = Server::start(|_, _| Some((500, failure.to_owned()))).await;
+    let error = server.clients().await.check("shop-dev").await.unwrap_err();
     assert_eq!(error.kind(), AwsErrorKind::Transient, "{error}");
-    assert!(server.calls("DescribeClusters") <= 5);
+    assert_eq!(server.calls("DescribeClusters"), 5);
+}
+
+/// Being throttled says nothing but "later": a call does not give up where one that fails has long done so.
+#[tokio::test]
+async fn a_throttled_call_is_patient() {
+    let cluster = r#"{"clusters":[{"clusterName":"shop-dev","status":"ACTIVE"}],"failures":[]}"#;
+    let server = Server::start(move |_, before| match before {
+        0..=4 => refusal("ThrottlingException", "Rate exceeded"),
+        _ => Some((200, cluster.to_owned())),
+    });
+    let server = server.await;
+    server.clients().await.check("shop-dev").await.unwrap();
+    assert_eq!(server.calls("DescribeClusters"), 6);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! One look at the running application: its health contract, its database, its smoke requests, its alarms.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use liftlock_environment::config::Smoke;
 use liftlock_model::Verdict;
 use liftlock_probe::{DatabaseState, SmokeResult};
@@ -10,7 +12,8 @@ use liftlock_rollout::{Check, Observation, Requests, Urls};
 use liftlock_saga::StepError;
 
 use crate::deaths::Deaths;
-use crate::site::Site;
+use crate::site::{Ringing, Site};
+use crate::slow::Slow;
 
 /// Looks at the new version, and from the last step on at what users see too.
 pub(crate) struct LiveCheck<'a> {
@@ -22,7 +25,9 @@ pub(crate) struct LiveCheck<'a> {
     known: BTreeSet<String>,
     /// Requests without a body are safe to repeat at every look.
     safe: Vec<Smoke>,
-    died: Deaths<'a>,
+    /// AWS may answer late or not at all; whether the application answers is seen all the same.
+    alarms: Slow<'a, Result<Vec<Ringing>, String>>,
+    died: Slow<'a, Option<Vec<String>>>,
 }
 
 impl<'a> LiveCheck<'a> {
@@ -37,10 +42,15 @@ impl<'a> LiveCheck<'a> {
             .cloned()
             .collect();
         let known = site.known_alarms.names().await;
-        let died = Deaths::of(site);
+        let deaths = Arc::new(Deaths::of(site));
+        let died = Slow::new(move || {
+            let deaths = deaths.clone();
+            async move { deaths.look().await }.boxed()
+        });
         // What cannot be read now is where counting begins later.
         died.look().await;
-        Ok(Self { site, urls, whole: share == 100, known, safe, died })
+        let alarms = Slow::new(move || site.alarms.ringing());
+        Ok(Self { site, urls, whole: share == 100, known, safe, alarms, died })
     }
 }
 
@@ -69,9 +79,12 @@ impl Check for LiveCheck<'_> {
             users,
             prober.deep_health(&self.urls.test, timeout),
             prober.smoke(&self.safe, Some(&self.urls.test), None, timeout, &mut quiet),
-            self.site.alarms.ringing(),
+            self.alarms.look(),
             self.died.look(),
         );
+        let pending = alarms.is_none();
+        let alarms = alarms.unwrap_or_else(|| Err("no answer yet".into()));
+        let died = died.flatten();
         let mut healthy = health.ok;
         if !health.ok {
             bad.push(format!("{}: {}", self.urls.test, health.detail));
@@ -113,6 +126,7 @@ impl Check for LiveCheck<'_> {
             health: (!healthy || !is_blind).then_some(healthy),
             requests: Some(requests),
             database,
+            pending,
             died: died.map(|died| u32::try_from(died.len()).unwrap_or(u32::MAX)),
             detail: (!bad.is_empty()).then(|| bad.join("; ")),
         }

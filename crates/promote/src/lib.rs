@@ -32,6 +32,7 @@ mod saved;
 mod scribe;
 mod serves;
 mod site;
+mod slow;
 mod steps;
 mod switch;
 mod terraform;

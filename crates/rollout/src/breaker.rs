@@ -26,6 +26,8 @@ pub struct Observation {
     pub database: Option<bool>,
     /// How many of its tasks have died since it is watched: those that ended by themselves, or whose health checks failed.
     pub died: Option<u32>,
+    /// Whether health is not known because an answer is still on its way: it is worth another look.
+    pub pending: bool,
     /// What was bad or unknown, for people.
     pub detail: Option<String>,
 }
@@ -76,6 +78,8 @@ pub struct Breaker {
     /// Looks that learned nothing about health.
     blind: u64,
     looks: u64,
+    /// Whether the last look waited for an answer.
+    pending: bool,
     trip: Option<Trip>,
 }
 
@@ -93,6 +97,7 @@ impl Breaker {
             size: 0,
             bad: 0,
             blind: 0,
+            pending: false,
             looks: 0,
             trip: None,
         }
@@ -112,7 +117,8 @@ impl Breaker {
     /// for each look after it.
     pub fn observe(&mut self, at: Duration, seen: &Observation) -> Option<Trip> {
         self.now = self.now.max(at);
-        self.looks += 1;
+        self.looks += u64::from(!seen.pending);
+        self.pending = seen.pending;
         self.size += u64::from(!seen.is_empty());
         let health = self.health(seen.health);
         let errors = self.errors(seen.requests);
@@ -134,10 +140,11 @@ impl Breaker {
         self.trip.clone()
     }
 
-    /// What is known by now. Pass needs a last known health that is good, nothing bad under way, and health known in at
-    /// least half of the looks; no data is never a pass.
+    /// What is known by now. Pass needs a last known health that is good, nothing bad under way, no answer under way, and health
+    /// known in at least half of the looks (but those that waited for an answer); no data is never a pass.
     pub fn verdict(&self) -> (Verdict, Sample) {
         let settled = self.healthy == Some(true)
+            && !self.pending
             && self.errors_since.is_none()
             && self.database_since.is_none()
             && self.blind * 2 <= self.looks;
@@ -151,6 +158,8 @@ impl Breaker {
 
     fn health(&mut self, healthy: Option<bool>) -> Option<String> {
         match healthy {
+            // What is asked now is answered later.
+            None if self.pending => {}
             None => self.blind += 1,
             Some(true) => self.failed_in_a_row = 0,
             Some(false) => self.failed_in_a_row += 1,
@@ -332,6 +341,7 @@ mod tests {
                     requests: Some(Requests { total: 100, errors }),
                     database: Some(reached),
                     died: Some(0),
+                    pending: false,
                     detail: None,
                 };
                 let row = |length: usize, bad: &dyn Fn(&(bool, u64, bool)) -> bool| {

@@ -53,6 +53,9 @@ impl fmt::Display for Difference {
 /// For how long a difference may last that is none in the end: a target tells late, or a task is being replaced.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// How long one answer may take: it is some ten calls, and AWS may let through one a second.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// Looks whether the service is as expected, and says how it is. What differs is looked at for a few seconds more before it counts.
 pub async fn reconcile(
     target: &dyn Target,
@@ -68,7 +71,9 @@ pub async fn reconcile(
         }
     };
     let settle = Wait { timeout: SETTLE.max(wait.poll * 3).min(wait.timeout), ..*wait };
-    match settle.until(|| target.live(), "comparing with what the run left", decide).await {
+    let looked =
+        settle.until_answered(ANSWER, || target.live(), "comparing with what the run left", decide);
+    match looked.await {
         Ok((live, _)) => Ok(live),
         Err(RolloutError::TimedOut { .. }) if !last.is_empty() => {
             Err(RolloutError::Differs { differences: last })

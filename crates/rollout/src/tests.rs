@@ -304,6 +304,28 @@ async fn no_answer_is_no_pass() {
     assert!(tripped.to_string().contains("no answer within 30 s"), "{tripped}");
 }
 
+/// Shows A-RB-1: an answer that is on its way at the end is waited for, with an end.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_late_is_waited_for() {
+    struct Late(Instant, Duration);
+    #[async_trait]
+    impl Check for Late {
+        async fn look(&self) -> Observation {
+            let pending = self.0.elapsed() < self.1;
+            Observation { health: (!pending).then_some(true), pending, ..Observation::default() }
+        }
+    }
+    let cancel = CancellationToken::new();
+    let period = Duration::from_secs(5);
+    for (late, passes) in [(Duration::from_secs(50), true), (Duration::from_secs(500), false)] {
+        let mut breaker = Breaker::new(&config::Breaker::default());
+        let start = Instant::now();
+        let ended = watch(&Late(start, late), &mut breaker, period, &wait(&cancel)).await;
+        assert_eq!(ended.is_ok(), passes, "{ended:?}");
+        assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn watching_for_no_time_still_looks_once() {
     let (cancel, mut breaker) =

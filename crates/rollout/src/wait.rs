@@ -73,6 +73,18 @@ impl Wait<'_> {
         &self,
         look: impl Fn() -> Looking<'t, S> + Send + Sync,
         doing: &str,
+        decide: impl FnMut(&S) -> Step<T> + Send,
+    ) -> Result<(T, Duration), RolloutError> {
+        self.until_answered(Duration::ZERO, look, doing, decide).await
+    }
+
+    /// [`Self::until`], where a look may take so long at least, also beyond the deadline: an answer that AWS holds up by its throttles
+    /// is no reason to stop where facts have to be known.
+    pub(crate) async fn until_answered<'t, S, T>(
+        &self,
+        answer: Duration,
+        look: impl Fn() -> Looking<'t, S> + Send + Sync,
+        doing: &str,
         mut decide: impl FnMut(&S) -> Step<T> + Send,
     ) -> Result<(T, Duration), RolloutError> {
         let start = Instant::now();
@@ -81,8 +93,8 @@ impl Wait<'_> {
         let mut last = "no answer".to_owned();
         let mut unchanged: u32 = 0;
         loop {
-            let left =
-                Self { timeout: deadline.saturating_duration_since(Instant::now()), ..*self };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Self { timeout: left.max(answer), ..*self };
             let seen = match left.look(look(), doing).await {
                 Ok(seen) => match decide(&seen) {
                     Step::Done(done) => return Ok((done, start.elapsed())),

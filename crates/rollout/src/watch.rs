@@ -74,8 +74,12 @@ impl Tripped {
 /// an answer, and the next look simply begins later.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// For how long after its end a watch waits for an answer that is on its way: AWS may be slow just then.
+const LATE: Duration = Duration::from_secs(60);
+
 /// Watches for `period`: looks at once, then at each of the breaker's intervals, and once more at the end. A look that does not
-/// answer within the interval, or within ten seconds where the interval is shorter, learned nothing. A breaker that has watched before goes on where it was.
+/// answer within the interval, or within ten seconds where the interval is shorter, learned nothing. Where the last look still waits for
+/// an answer ([`Observation::pending`]), it looks on for a minute at most. A breaker that has watched before goes on where it was.
 pub async fn watch(
     check: &dyn Check,
     breaker: &mut Breaker,
@@ -97,14 +101,15 @@ pub async fn watch(
         if let Some(trip) = breaker.observe(offset + (looked - start), &seen) {
             return Err(Tripped::Breaker { reason: trip.reason, sample: breaker.verdict().1 });
         }
-        if looked >= end {
+        if looked >= end && (!seen.pending || looked >= end + LATE) {
             return conclude(breaker, looked - start, seen.detail);
         }
-        (wait.on)(sign(breaker, end - looked, &seen));
+        (wait.on)(sign(breaker, end.saturating_duration_since(looked), &seen));
+        let next = if looked < end { (looked + interval).min(end) } else { looked + interval };
         tokio::select! {
             biased;
             () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
-            () = tokio::time::sleep_until((looked + interval).min(end)) => {}
+            () = tokio::time::sleep_until(next) => {}
         }
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use aws_sdk_ecs::types::{
     SortOrder, Tag, TaskDefinition as Revision, TaskDefinitionField, TaskDefinitionStatus,
 };
-use aws_smithy_types::retry::RetryConfig;
 use liftlock_model::ImageRef;
 use liftlock_rollout::TaskDefinition;
 
 use super::{EcsTarget, revision};
+use crate::retries::retries;
 use crate::{Action, AwsError, AwsErrorKind};
 
 /// How many of the newest revisions are looked through for the one that is asked for.
@@ -136,7 +136,7 @@ impl EcsTarget {
             .set_ephemeral_storage(wanted.ephemeral_storage)
             .set_enable_fault_injection(wanted.enable_fault_injection)
             .set_tags(list(tags));
-        let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
+        let once = aws_sdk_ecs::config::Builder::new().retry_config(retries().with_max_attempts(1));
         let answer = request.customize().config_override(once).send().await;
         let answer = answer.map_err(|error| call.failed(error))?;
         let arn = answer.task_definition.and_then(|revision| revision.task_definition_arn);
