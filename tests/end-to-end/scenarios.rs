@@ -170,9 +170,9 @@ pub(crate) fn rows() -> Vec<Row> {
             [New; 3],
         ),
         row(
-            "AWS's clock is 5 s ahead",
+            "AWS's clock is 3 s ahead",
             Kind::ClockSkew,
-            |fault| Fault { by: Some(Span::milliseconds(5000)), ..fault },
+            |fault| Fault { by: Some(Span::milliseconds(3000)), ..fault },
             [New; 3],
         ),
     ]
@@ -257,7 +257,7 @@ impl Room {
     }
 
     /// Promotes while this goes wrong, and tells what became of it.
-    async fn becomes(&mut self, row: &Row, moment: Moment) -> Result<End, String> {
+    async fn becomes(&mut self, row: &Row, moment: Moment) -> Result<(End, Ran), String> {
         let before = self.project.world().await;
         let serving = self.project.versions().await["backend"][0].clone();
         let (version, ran) = self.promote(row, moment).await;
@@ -285,7 +285,7 @@ impl Room {
         }
         self.project.serves(if end == End::New { &version } else { &serving }).await;
         self.project.is_settled().await;
-        Ok(end)
+        Ok((end, ran))
     }
 
     /// Every fault at every point; what became of each is in a table under `target/tmp`, line by line as it goes.
@@ -311,10 +311,11 @@ impl Room {
                     continue;
                 }
                 let became = self.becomes(&row, moment).await;
-                let told = became.as_ref().map_or("neither".to_owned(), End::to_string);
+                let told = became.as_ref().map_or("neither".to_owned(), |(end, _)| end.to_string());
                 writeln!(table, "{:42} {moment:9} {expected:16} {told}", row.what).unwrap();
-                if became != Ok(expected) {
-                    let why = became.err().unwrap_or_default();
+                let is = became.as_ref().is_ok_and(|(end, _)| *end == expected);
+                if !is {
+                    let why = became.map_or_else(|why| why, |(_, ran)| ran.report());
                     wrong += &format!("\n{} ({moment}): {told}, not {expected}\n{why}", row.what);
                 }
             }

@@ -74,10 +74,9 @@ impl Intercept for Patience {
         );
         let config = cfg.load::<RetryConfig>().cloned().unwrap_or_else(retries);
         let Given(given) = cfg.load::<Given>().copied().unwrap_or(Given(config.max_attempts()));
-        let attempts = if throttled { THROTTLED } else { given };
-        cfg.interceptor_state()
-            .store_put(Given(given))
-            .store_put(config.with_max_attempts(attempts));
+        let (attempts, longest) = if throttled { (THROTTLED, PACE) } else { (given, BACKOFF) };
+        let config = config.with_max_attempts(attempts).with_max_backoff(longest);
+        cfg.interceptor_state().store_put(Given(given)).store_put(config);
         Ok(())
     }
 }
