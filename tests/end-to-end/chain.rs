@@ -239,18 +239,13 @@ fn copy(from: &Path, to: &Path) {
 /// connections, and none of the stage's, so that nobody else has them by then.
 fn free_ports() -> (u16, u16) {
     let free = || loop {
-        let port = rand::random_range(16_000..18_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", rand::random_range(16_000..18_000))) {
+            return listener;
         }
     };
-    let production = free();
-    loop {
-        let test = free();
-        if test != production {
-            return (production, test);
-        }
-    }
+    // The first is held while the second is chosen, so that they are two.
+    let [production, test] = [free(), free()].map(|listener| listener.local_addr().unwrap().port());
+    (production, test)
 }
 
 fn images(seed: char) -> [String; 2] {

@@ -313,11 +313,12 @@ impl Room {
                 let became = self.becomes(&row, moment).await;
                 let told = became.as_ref().map_or("neither".to_owned(), |(end, _)| end.to_string());
                 writeln!(table, "{:42} {moment:9} {expected:16} {told}", row.what).unwrap();
-                let is = became.as_ref().is_ok_and(|(end, _)| *end == expected);
-                if !is {
-                    let why = became.map_or_else(|why| why, |(_, ran)| ran.report());
-                    wrong += &format!("\n{} ({moment}): {told}, not {expected}\n{why}", row.what);
-                }
+                let why = match became {
+                    Ok((end, _)) if end == expected => continue,
+                    Ok((_, ran)) => ran.report(),
+                    Err(why) => why,
+                };
+                wrong += &format!("\n{} ({moment}): {told}, not {expected}\n{why}", row.what);
             }
         }
         assert!(wrong.is_empty(), "{}\n{wrong}", self.strategy.name);

@@ -39,9 +39,9 @@ pub(crate) fn partition(service: &'static str) -> RetryPartition {
         .build()
 }
 
-/// The attempts that a call was given: one alone, where a repetition could do it twice.
-#[derive(Debug, Clone, Copy)]
-struct Given(u32);
+/// What a call was given: one attempt alone, where a repetition could do it twice.
+#[derive(Debug, Clone)]
+struct Given(RetryConfig);
 
 impl Storable for Given {
     type Storer = StoreReplace<Self>;
@@ -72,11 +72,15 @@ impl Intercept for Patience {
                 ..
             })
         );
-        let config = cfg.load::<RetryConfig>().cloned().unwrap_or_else(retries);
-        let Given(given) = cfg.load::<Given>().copied().unwrap_or(Given(config.max_attempts()));
-        let (attempts, longest) = if throttled { (THROTTLED, PACE) } else { (given, BACKOFF) };
-        let config = config.with_max_attempts(attempts).with_max_backoff(longest);
-        cfg.interceptor_state().store_put(Given(given)).store_put(config);
+        let given = cfg
+            .load::<Given>()
+            .cloned()
+            .unwrap_or_else(|| Given(cfg.load::<RetryConfig>().cloned().unwrap_or_else(retries)));
+        let mut config = given.0.clone();
+        if throttled {
+            config = config.with_max_attempts(THROTTLED).with_max_backoff(PACE);
+        }
+        cfg.interceptor_state().store_put(given).store_put(config);
         Ok(())
     }
 }

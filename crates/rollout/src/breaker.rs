@@ -117,8 +117,12 @@ impl Breaker {
     /// for each look after it.
     pub fn observe(&mut self, at: Duration, seen: &Observation) -> Option<Trip> {
         self.now = self.now.max(at);
-        self.looks += u64::from(!seen.pending);
         self.pending = seen.pending;
+        // What is asked now is answered later.
+        if !seen.pending {
+            self.looks += 1;
+            self.blind += u64::from(seen.health.is_none());
+        }
         self.size += u64::from(!seen.is_empty());
         let health = self.health(seen.health);
         let errors = self.errors(seen.requests);
@@ -158,9 +162,7 @@ impl Breaker {
 
     fn health(&mut self, healthy: Option<bool>) -> Option<String> {
         match healthy {
-            // What is asked now is answered later.
-            None if self.pending => {}
-            None => self.blind += 1,
+            None => {}
             Some(true) => self.failed_in_a_row = 0,
             Some(false) => self.failed_in_a_row += 1,
         }
