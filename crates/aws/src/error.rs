@@ -20,6 +20,8 @@ pub enum AwsErrorKind {
     Authentication,
     /// It may well work a little later: throttled, timed out, not reached, or broken on AWS's side.
     Transient,
+    /// It stands as another strategy than the environment's left it.
+    Conflict,
     /// Anything else.
     Other,
 }
@@ -55,6 +57,7 @@ impl From<AwsError> for TargetError {
             AwsErrorKind::NotFound => TargetErrorKind::NotFound,
             AwsErrorKind::Authentication => TargetErrorKind::Authentication,
             AwsErrorKind::Transient => TargetErrorKind::Transient,
+            AwsErrorKind::Conflict => TargetErrorKind::Conflict,
             AwsErrorKind::Other => TargetErrorKind::Other,
         };
         Self::new(kind, error.message)
@@ -67,7 +70,7 @@ impl From<AwsError> for SnapshotError {
             AwsErrorKind::NotFound => SnapshotErrorKind::NotFound,
             AwsErrorKind::Authentication => SnapshotErrorKind::Authentication,
             AwsErrorKind::Transient => SnapshotErrorKind::Transient,
-            AwsErrorKind::Other => SnapshotErrorKind::Other,
+            AwsErrorKind::Conflict | AwsErrorKind::Other => SnapshotErrorKind::Other,
         };
         Self::new(kind, error.message)
     }
@@ -159,6 +162,10 @@ fn next_step(kind: AwsErrorKind, code: &str, action: Action) -> String {
         AwsErrorKind::Transient => {
             "It was tried several times: see whether that answers from this machine (`aws.region` and `aws.endpoint` of the \
              environment's file say where it is), then repeat the command"
+                .to_owned()
+        }
+        AwsErrorKind::Conflict => {
+            "Promote once more with the strategy that rollouts had before, and then choose another"
                 .to_owned()
         }
         AwsErrorKind::Other => "Mend what it names, then repeat the command".to_owned(),

@@ -255,7 +255,7 @@ async fn location(top: &Top, environment: &Environment) -> Result<Location, Fail
 pub(crate) fn target_exit(error: &TargetError) -> Exit {
     match error.kind() {
         TargetErrorKind::Authentication => Exit::Authentication,
-        TargetErrorKind::NotFound => Exit::Usage,
+        TargetErrorKind::NotFound | TargetErrorKind::Conflict => Exit::Usage,
         TargetErrorKind::Transient | TargetErrorKind::Other => Exit::Failed,
     }
 }

@@ -9,7 +9,7 @@ use liftlock_saga::{StepError, StepErrorKind};
 
 fn kind(kind: TargetErrorKind) -> StepErrorKind {
     match kind {
-        TargetErrorKind::NotFound => StepErrorKind::Configuration,
+        TargetErrorKind::NotFound | TargetErrorKind::Conflict => StepErrorKind::Configuration,
         TargetErrorKind::Authentication => StepErrorKind::Authentication,
         TargetErrorKind::Transient | TargetErrorKind::Other => StepErrorKind::Failed,
     }

@@ -113,7 +113,9 @@ async fn cloud(site: &Site) -> Result<Vec<(&ServiceName, Live)>, StepError> {
     for (service, target) in &site.targets {
         match target.outline().await {
             Err(error) => match error.kind() {
-                TargetErrorKind::Authentication | TargetErrorKind::Transient => {
+                TargetErrorKind::Authentication
+                | TargetErrorKind::Transient
+                | TargetErrorKind::Conflict => {
                     return Err(failure::target(error));
                 }
                 TargetErrorKind::NotFound | TargetErrorKind::Other => {}

@@ -16,6 +16,8 @@ pub enum TargetErrorKind {
     Authentication,
     /// It may well work a little later: throttled, timed out, not reached, or broken on their side.
     Transient,
+    /// It stands as another strategy than the environment's left it: that one has to put it right first.
+    Conflict,
     /// Anything else.
     Other,
 }

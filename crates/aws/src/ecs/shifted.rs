@@ -64,11 +64,10 @@ impl EcsTarget {
         if !is_crossed(blue, green, weights) {
             return Ok(None);
         }
-        let reason = "ECS's own strategy put its tasks into the other colour's target group: promote once more with that strategy, and \
-                      then choose another";
+        let reason = "ECS's own strategy put its tasks into the other colour's target group";
         let name = self.family();
         let call = self.clients.call(Action::DescribeServices, &name);
-        Err(call.because(AwsErrorKind::Other, None, reason))
+        Err(call.because(AwsErrorKind::Conflict, None, reason))
     }
 
     /// What the service's `loadBalancers` are to be: with the other target group and the rules where ECS moves traffic, without them
