@@ -209,6 +209,34 @@ async fn a_check_that_turns_bad_in_a_pause_turns_back() {
     project.is_settled().await;
 }
 
+/// Shows D-RB-1 as data where ECS replaces the tasks: that ECS is through does not say that the new version is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_turned_bad_until_ecs_is_through_turns_back() {
+    let metrics = Metrics::start().await;
+    let Some(project) = Project::serving(Pace::FAST).await else { return };
+    std::fs::write(project.path("token"), TOKEN).unwrap();
+    let check =
+        metrics.check("").replace("\"100ms\"", "\"1h\"").replace("failures = 2", "failures = 1");
+    let before = project.world().await;
+    for (strategy, version) in [("ecs-blue-green", "1.2.1"), ("rolling", "1.2.2")] {
+        let pace = Pace { step_bake: 60_000, bake: if strategy == "rolling" { 0 } else { 60_000 } };
+        project.set_steps(pace, &format!("strategy = \"{strategy}\""));
+        project.add_check("backend", "latency", &check);
+        project.add_version(version, 3);
+        metrics.says(&["0.1"]);
+        metrics.told.lock().unwrap().queries.clear();
+        let promotion = project.start(&["promote", "--env", "local", "--release", version], &[]);
+        // The only look before the end.
+        until("it is asked", async || !metrics.told.lock().unwrap().queries.is_empty()).await;
+        metrics.says(&["0.9"]);
+        let ran = promotion.end().await.exits(1);
+        let ran = ran.says("rollout/backend/replace: check backend/latency: 0.9 at 20");
+        assert_eq!(project.world().await, before, "{}", ran.report());
+        record(&project).await.says("rollout/backend/replace: pass (");
+        project.is_settled().await;
+    }
+}
+
 /// Shows D-RB-1 as data: a value in a JSON document and an alarm by its whole name decide, too; an alarm that is not there is no data.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_json_endpoint_and_an_alarm_decide() {

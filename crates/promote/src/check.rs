@@ -82,7 +82,7 @@ impl Check for LiveCheck<'_> {
             self.alarms.look(),
             self.died.look(),
         );
-        let pending = alarms.is_none();
+        let is_late = alarms.is_none();
         let alarms = alarms.unwrap_or_else(|| Err("no answer yet".into()));
         let died = died.flatten();
         let mut healthy = health.ok;
@@ -121,12 +121,13 @@ impl Check for LiveCheck<'_> {
                 bad.push(format!("alarms unknown: {error}"));
             }
         }
+        // Whether a release that answers well is healthy is not known while its alarms cannot be read; that one is not, is.
+        let health = (!healthy || !is_blind).then_some(healthy);
         Observation {
-            // Whether a release that answers well is healthy is not known while its alarms cannot be read.
-            health: (!healthy || !is_blind).then_some(healthy),
+            health,
             requests: Some(requests),
             database,
-            pending,
+            pending: is_late && health.is_none(),
             died: died.map(|died| u32::try_from(died.len()).unwrap_or(u32::MAX)),
             detail: (!bad.is_empty()).then(|| bad.join("; ")),
         }

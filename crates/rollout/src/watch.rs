@@ -36,7 +36,7 @@ pub enum Tripped {
     },
     /// Too little was seen to call it good, or the end of the time was bad without having tripped the breaker.
     #[error(
-        "inconclusive after {} s: {} of {} observations were bad, and that the application is healthy now is not known{}",
+        "inconclusive after {} s: {} of {} looks were bad, and the last ones do not show that the application is well{}",
         watched.as_secs(), sample.bad, sample.size, detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default()
     )]
     Inconclusive {
@@ -102,7 +102,7 @@ pub async fn watch(
             return Err(Tripped::Breaker { reason: trip.reason, sample: breaker.verdict().1 });
         }
         if looked >= end && (!seen.pending || looked >= end + LATE) {
-            return conclude(breaker, looked - start, seen.detail);
+            return conclude(breaker, seen.detail);
         }
         (wait.on)(sign(breaker, end.saturating_duration_since(looked), &seen));
         let next = if looked < end { (looked + interval).min(end) } else { looked + interval };
@@ -163,15 +163,11 @@ fn unanswered(limit: Duration) -> Observation {
     }
 }
 
-fn conclude(
-    breaker: &Breaker,
-    watched: Duration,
-    detail: Option<String>,
-) -> Result<Watched, Tripped> {
+fn conclude(breaker: &Breaker, detail: Option<String>) -> Result<Watched, Tripped> {
     match breaker.verdict() {
         (liftlock_model::Verdict::Pass, sample) => Ok(Watched { sample }),
         (_, sample) => Err(Tripped::Inconclusive {
-            watched,
+            watched: breaker.now(),
             sample,
             detail: detail.map(|text| crate::error::printable(&text)),
         }),

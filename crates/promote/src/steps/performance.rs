@@ -133,23 +133,27 @@ impl LoadTest<'_> {
             () = named.until_bad(), if !named.is_empty() => None,
             ended = watch_until(&check, &mut breaker, measured, &doing, &wait) => Some(ended),
         };
+        let (measured, seen) = match ended {
+            // A load that is through does not say that all is well.
+            Some(Ok(measured @ Ok(_))) => {
+                (Some(measured), named.last_look(&check, &mut breaker, &wait).await.map(drop))
+            }
+            Some(Ok(failed)) => (Some(failed), Ok(())),
+            Some(Err(tripped)) => (None, Err(tripped)),
+            None => (None, Ok(())),
+        };
         let step = step(&self.service);
         let found = named.found().await;
         for found in &found {
             self.write(found.event(&step)).await?;
         }
-        match ended {
-            Some(Ok(measured)) => measured,
-            Some(Err(tripped)) => {
-                let watched = Err(tripped.clone());
-                self.write(observed(&step, &watched)).await?;
-                Err(failure::tripped(tripped))
-            }
-            None => {
-                checks::conclude(&found)?;
-                Err(StepError::new(StepErrorKind::Failed, "a named check turned bad"))
-            }
+        if let Err(tripped) = seen {
+            self.write(observed(&step, &Err(tripped.clone()))).await?;
+            return Err(failure::tripped(tripped));
         }
+        checks::conclude(&found)?;
+        let turned = || StepError::new(StepErrorKind::Failed, "a named check turned bad");
+        measured.unwrap_or_else(|| Err(turned()))
     }
 
     async fn measured(
