@@ -330,6 +330,9 @@ pub(crate) struct MigrateFleet {
     /// Apply also what is of the contract phase: no version that needs what it takes away is running any more.
     #[arg(long)]
     pub contract: bool,
+    /// Only show how each stands: what is pending, what others have changed; nothing is applied.
+    #[arg(long, conflicts_with_all = ["to", "contract"])]
+    pub status: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -74,6 +74,13 @@ pub struct Status {
     pub drift: Drift,
 }
 
+impl Status {
+    /// Whether a run would find the database as the last one left it. That something is pending is fine.
+    pub fn is_fine(&self) -> bool {
+        self.problems.is_empty() && self.half_done.is_empty() && !self.drift.is_seen()
+    }
+}
+
 /// A migration that would be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pending {

@@ -2,6 +2,7 @@
 //! fail. Each database keeps its own history, so that a run that was stopped or killed is gone on with by running it again.
 
 mod report;
+mod survey;
 mod targets;
 mod waves;
 
@@ -18,6 +19,7 @@ use crate::progress::{Progress, Ran};
 use crate::settings::Settings;
 
 pub use report::{FleetOutcome, FleetReport, FleetResult};
+pub use survey::{Standing, Survey, Surveyed, survey};
 pub use targets::{FleetError, FleetTarget};
 
 /// How a fleet is gone through.

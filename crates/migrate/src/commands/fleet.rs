@@ -39,15 +39,21 @@ pub struct Fleet {
     /// Also what is of the contract phase: no version that needs what it takes away is running any more
     #[arg(long)]
     contract: bool,
+    /// Only shows how each stands: what is pending, what others have changed; nothing is applied
+    #[arg(long, conflicts_with_all = ["canary", "max_failures", "waves", "to", "contract"])]
+    status: bool,
 }
 
 impl Fleet {
-    /// Applies what is pending to all databases.
+    /// Applies what is pending to all databases, or shows how they stand.
     ///
     /// # Errors
     /// What went wrong, with the exit code.
     pub async fn run(&self, desk: &dyn Desk) -> Result<End, Failed> {
         let targets = self.targets(desk).await?;
+        if self.status {
+            return fleet_status(desk, targets, &desk.settings()?, self.concurrency.into()).await;
+        }
         let how = FleetOptions {
             canary: self.canary.clone(),
             concurrency: self.concurrency.into(),
@@ -77,6 +83,21 @@ impl Fleet {
         readable.map_err(|error| Failed::usage(format!("{shown} cannot be read: {error}")))?;
         FleetTarget::list(&text, &shown, base.ok().as_ref()).map_err(Failed::usage)
     }
+}
+
+/// Shows how each database of a fleet stands.
+///
+/// # Errors
+/// If the files or the fleet make no sense.
+pub async fn fleet_status(
+    desk: &dyn Desk,
+    targets: Vec<FleetTarget>,
+    settings: &Settings,
+    at_once: usize,
+) -> Result<End, Failed> {
+    let migrations = desk.migrations()?;
+    let survey = fleet::survey(targets, &migrations, settings, at_once).await;
+    Ok(End { text: survey.to_string(), exit: survey.exit(), json: json!(survey) })
 }
 
 /// Applies what is pending to all databases of a fleet.

@@ -26,9 +26,7 @@ impl Status {
         let mut database = desk.connect().await?;
         let failed = |error| Failed::ended(error, Exit::Failed);
         let status = database.status(&migrations).await.map_err(failed)?;
-        let fine =
-            status.problems.is_empty() && status.half_done.is_empty() && !status.drift.is_seen();
-        let exit = if fine { Exit::Done } else { Exit::Failed };
+        let exit = if status.is_fine() { Exit::Done } else { Exit::Failed };
         let mut json = json!(status);
         let mut lines = lines(&status);
         if self.history {

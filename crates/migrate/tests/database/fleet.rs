@@ -137,6 +137,49 @@ async fn failures_stop_a_fleet_and_it_can_be_gone_on_with() {
     assert_eq!(tenants.with_table("a").await, 8);
 }
 
+/// Shows how each stands with one command, which writes nothing: up to date, behind, changed by others, without books, not there.
+#[tokio::test]
+async fn how_each_database_of_a_fleet_stands_is_told() {
+    let Some(tenants) = Tenants::new(4).await else { return };
+    let files = Files::new(&[A, B]);
+    let list = tenants.list(&files);
+    let [whole, behind, changed, new] = &tenants.names[..] else { unreachable!() };
+    files.write("whole.txt", &format!("{whole}\n{changed}\n"));
+    files.write("behind.txt", behind);
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    assert_eq!(tenants.migrate(&files, &["--list", &path("whole.txt")]).0, 0);
+    let (code, _, said) =
+        tenants.migrate(&files, &["--list", &path("behind.txt"), "--to", "V0001"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, report, said) = tenants.migrate(&files, &["--list", &list, "--status"]);
+    assert_eq!(code, 0, "what is pending is no failure: {said}");
+    let stands = |report: &Value, at: usize| report["databases"][at]["standing"].clone();
+    let pending = |standing: &Value| standing["status"]["pending"].as_array().map(Vec::len);
+    let count = |at| pending(&stands(&report, at));
+    assert_eq!([0, 1, 2, 3].map(count), [0, 1, 0, 2].map(Some), "{report}");
+    assert_eq!(tenants.with_table("refinery_schema_history").await, 3, "it only looked");
+
+    execute(&mut session(&tenants.url(2)).await, "create table by_hand (id int)").await;
+    files.write("all.txt", &format!("nowhere\n{}\n", tenants.names.join("\n")));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
+    command.args(["fleet", "--status", "--list", &path("all.txt"), "--directory"]);
+    command.arg(files.path()).env("DATABASE_URL", tenants.home.url().expose_secret());
+    let ended = command.output().unwrap();
+    let table = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{table}");
+    let line = |name: &str| {
+        let line = table.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name} in {table}")).to_owned()
+    };
+    assert!(line(whole).ends_with("V0002  up to date"), "{table}");
+    assert!(line(behind).ends_with("V0001  pending V0002"), "{table}");
+    assert!(line(new).ends_with("-    2 pending, V0001 to V0002"), "{table}");
+    assert!(line(changed).contains("V0002  up to date; DRIFT: the schema of"), "{table}");
+    assert!(line("nowhere").contains("NOT KNOWN: ") && line("nowhere").contains("nowhere"));
+    let sums = "5 databases: 1 up to date, 2 behind, 1 drifted, 0 with problems, 1 not known";
+    assert!(table.trim_end().ends_with(sums), "{table}");
+}
+
 /// Killed in the middle, it leaves databases that are done and databases that are not, and the same command ends it.
 #[tokio::test]
 async fn a_fleet_that_was_killed_is_gone_on_with() {

@@ -1,6 +1,6 @@
 //! `migrate fleet`: all databases of the environment's fleet.
 
-use liftlock_migrate::commands::{End, over_fleet};
+use liftlock_migrate::commands::{End, fleet_status, over_fleet};
 use liftlock_migrate::fleet::{FleetOptions, FleetOutcome, FleetReport, each};
 use liftlock_migrate::{Database, Settings};
 use liftlock_model::{Exit, RunId};
@@ -19,6 +19,12 @@ pub(super) async fn run(place: &mut Place<'_>, ask: &MigrateFleet) -> Result<Exi
             "environment {name} has no fleet: add [database.fleet] to environments/{name}.toml\n  next: liftlock migrate --env {name}"
         ))
     })?;
+    if ask.status {
+        let Members { targets, options } = members;
+        let (settings, at_once) = (&place.desk.settings, options.concurrency);
+        let end = fleet_status(place.desk(), targets, settings, at_once).await?;
+        return Ok(place.desk.show("fleet", end));
+    }
     let held = place.held(async |place, run| go(place, members, ask, run).await);
     let report = Box::pin(held).await?;
     let end = End { text: report.to_string(), exit: report.exit(), json: json!(report) };
