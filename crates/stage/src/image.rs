@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use liftlock_model::ImageDigest;
+use ring::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 /// Why an image could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,17 +55,17 @@ pub fn build_image(
     let image =
         Image { arguments: arguments.to_vec(), environment: environment.clone(), program: hash };
     let text = serde_json::to_vec(&image).expect("strings always serialise");
-    let digest = hex::encode(Sha256::digest(&text));
+    let digest = hex::encode(digest::digest(&SHA256, &text));
     let path = image_path(directory, &digest);
     write_whole(&path, &text)?;
     Ok(format!("sha256:{digest}").parse().expect("a SHA-256 is 64 hexadecimal digits"))
 }
 
 /// Reads an image, and where its program is. None if it is not there, or not what its digest says.
-pub(crate) fn load(directory: &Path, digest: &ImageDigest) -> Option<(Image, PathBuf)> {
-    let hex = digest.as_str().strip_prefix("sha256:")?;
+pub(crate) fn load(directory: &Path, named: &ImageDigest) -> Option<(Image, PathBuf)> {
+    let hex = named.as_str().strip_prefix("sha256:")?;
     let text = fs::read(image_path(directory, hex)).ok()?;
-    if hex::encode(Sha256::digest(&text)) != hex {
+    if hex::encode(digest::digest(&SHA256, &text)) != hex {
         return None;
     }
     let image: Image = serde_json::from_slice(&text).ok()?;
@@ -105,12 +105,13 @@ fn store_program(directory: &Path, program: &Path) -> Result<String, ImageError>
     Ok(copied)
 }
 
+/// By ring: programs are tens of megabytes, and its assembly is fast also where the rest is not optimised.
 fn hash_file(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    let (mut hash, mut buffer) = (digest::Context::new(&SHA256), vec![0; 1 << 16]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hash.finalize())),
+            0 => return Ok(hex::encode(hash.finish())),
             n => hash.update(&buffer[..n]),
         }
     }

@@ -139,6 +139,13 @@ pub(crate) fn names(inner: &Inner, definition: &str) -> (String, Option<String>,
     (image, digest, text(container, "name"))
 }
 
+/// The release's version in a task definition.
+pub(crate) fn version(inner: &Inner, definition: &str) -> Option<String> {
+    let variables = container(inner, definition)?["environment"].as_array()?;
+    let version = variables.iter().find(|variable| variable["name"] == "RELEASE_VERSION")?;
+    version["value"].as_str().map(str::to_owned)
+}
+
 /// What was registered under this ARN.
 pub(crate) fn definition<'a>(inner: &'a Inner, arn: &str) -> Option<&'a Json> {
     let topology = inner.topology()?;

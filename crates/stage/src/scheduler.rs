@@ -165,7 +165,8 @@ fn of(inner: &Inner, name: &str, deployment: &Deployment) -> Option<Of> {
     let (service, colour) = inner.topology()?.by_coloured(deployment.group(name))?;
     let revision = deployment.definition.rsplit(':').next().and_then(|r| r.parse().ok());
     let service = service.name.as_str().to_owned();
-    Some(Of { service, colour, revision: revision.unwrap_or(0) })
+    let version = launch::version(inner, &deployment.definition);
+    Some(Of { service, colour, revision: revision.unwrap_or(0), version })
 }
 
 /// How many of the wanted tasks find a place. Those that do not count as failed, and are tried again after a pause.
@@ -175,8 +176,8 @@ fn places(inner: &mut Inner, name: &str, id: &str, wanted: u32, back_off: Durati
     let (_, digest, _) = launch::names(inner, &deployment.definition);
     let Inner { tasks, faults, .. } = inner;
     let (service, digest) = (of.service.as_str(), digest.as_deref());
-    let (colour, revision) = (of.colour, of.revision);
-    let subject = Subject { task: "", service, colour, revision, digest };
+    let (colour, revision, version) = (of.colour, of.revision, of.version.as_deref());
+    let subject = Subject { task: "", service, colour, revision, digest, version };
     let alive = tasks.iter().filter(|(_, task)| task.status != TaskStatus::Stopped);
     let room = faults.room(&subject, alive.map(|(id, task)| task.subject(id)));
     let places = room.map_or(wanted, |room| wanted.min(u32::try_from(room).unwrap_or(wanted)));

@@ -9,6 +9,7 @@ use url::Url;
 use crate::arn::ListenerName;
 use crate::fault::FaultStatus;
 use crate::home::Record;
+use crate::launch;
 use crate::schedules::Schedule;
 use crate::state::Deployment;
 use crate::topology::{Colour, ServiceTopology, Topology};
@@ -149,7 +150,7 @@ fn service_status(inner: &Inner, topology: &Topology, service: &ServiceTopology)
             healthy: count(healthy),
             weight: weight(ListenerName::Production),
             test_weight: weight(ListenerName::Test),
-            version: version(inner, topology, &name),
+            version: version(inner, &name),
         }
     });
     ServiceStatus { name: service.name.as_str().to_owned(), colours: colours.into() }
@@ -172,12 +173,7 @@ fn desired(inner: &Inner, group: &str) -> u32 {
 }
 
 /// The version of the newest deployment with tasks in the group; without tasks, of the newest at all.
-fn version(inner: &Inner, topology: &Topology, group: &str) -> Option<String> {
+fn version(inner: &Inner, group: &str) -> Option<String> {
     let newest = deployments_in(inner, group).max_by_key(|(d, wanted)| (*wanted > 0, d.created_at));
-    let arn = &newest?.0.definition;
-    let mut all = inner.state.definitions.iter();
-    let found = all.find(|d| topology.definition_arn(&d.family, d.revision) == *arn)?;
-    let variables = found.body["containerDefinitions"][0]["environment"].as_array()?;
-    let version = variables.iter().find(|variable| variable["name"] == "RELEASE_VERSION")?;
-    version["value"].as_str().map(str::to_owned)
+    launch::version(inner, &newest?.0.definition)
 }

@@ -162,6 +162,8 @@ pub(crate) struct Of {
     pub(crate) colour: Colour,
     /// The revision of its task definition.
     pub(crate) revision: u32,
+    /// The release's version in it.
+    pub(crate) version: Option<String>,
 }
 
 impl Task {
@@ -173,6 +175,7 @@ impl Task {
             colour: self.of.colour,
             revision: self.of.revision,
             digest: self.digest.as_deref(),
+            version: self.of.version.as_deref(),
         }
     }
 }

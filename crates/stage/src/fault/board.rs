@@ -20,6 +20,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) colour: Colour,
     pub(crate) revision: u32,
     pub(crate) digest: Option<&'a str>,
+    pub(crate) version: Option<&'a str>,
 }
 
 /// A fault as it stands.
@@ -111,6 +112,7 @@ impl Active {
             && fault.colour.is_none_or(|colour| colour == task.colour)
             && fault.revision.is_none_or(|revision| revision == task.revision)
             && fault.digest.as_ref().is_none_or(|digest| task.digest == Some(digest.as_str()))
+            && fault.version.as_deref().is_none_or(|version| task.version == Some(version))
     }
 
     /// Draws whether this one is hit, and counts it.
@@ -351,7 +353,8 @@ mod tests {
     use crate::fault::Span;
 
     fn task(id: &str) -> Subject<'_> {
-        Subject { task: id, service: "web", colour: Colour::Green, revision: 3, digest: None }
+        let (service, colour, version) = ("web", Colour::Green, Some("1.2.1"));
+        Subject { task: id, service, colour, revision: 3, digest: None, version }
     }
 
     fn board(seed: u64, faults: Vec<Fault>) -> Board {
@@ -388,6 +391,8 @@ mod tests {
         assert!(
             !aimed(|f| f.digest = Some(format!("sha256:{}", "ab".repeat(32)).parse().unwrap()))
         );
+        assert!(aimed(|f| f.version = Some("1.2.1".into())));
+        assert!(!aimed(|f| f.version = Some("1.2".into())));
         assert!(aimed(|f| f.path = Some("/api/*".into())));
         assert!(!aimed(|f| f.path = Some("/health".into())));
     }

@@ -139,10 +139,14 @@ impl Kind {
     /// Everything that a fault of this kind may say, besides its kind.
     fn takes(self) -> Vec<&'static str> {
         let aims: &[&str] = match self.class() {
-            Class::Task if self == Self::NoCapacity => &["service", "colour", "revision", "digest"],
-            Class::Task => &["service", "colour", "revision", "digest", "share", "count"],
+            Class::Task if self == Self::NoCapacity => {
+                &["service", "colour", "revision", "digest", "version"]
+            }
+            Class::Task => {
+                &["service", "colour", "revision", "digest", "version", "share", "count"]
+            }
             Class::Request => {
-                &["service", "colour", "revision", "digest", "path", "share", "count"]
+                &["service", "colour", "revision", "digest", "version", "path", "share", "count"]
             }
             Class::Call if self == Self::Throttle => &["operation", "share", "count"],
             Class::Call => &["operation", "share", "count"],
@@ -225,6 +229,9 @@ pub struct Fault {
     /// Only tasks that run this image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<ImageDigest>,
+    /// Only tasks of this release's version, which their variable `RELEASE_VERSION` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Only requests of these paths, as a load balancer's patterns. The load balancer's health checks are hit only by faults that
     /// name their path.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,6 +293,7 @@ impl Fault {
             colour: None,
             revision: None,
             digest: None,
+            version: None,
             path: None,
             operation: None,
             share: None,

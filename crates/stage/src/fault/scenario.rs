@@ -106,6 +106,9 @@ fn line_of(text: &str, at: Range<usize>) -> usize {
     text.get(..at.start).unwrap_or(text).matches('\n').count() + 1
 }
 
+/// Settings that are text, whatever they look like.
+const TEXTS: [&str; 4] = ["name", "service", "version", "code"];
+
 impl Fault {
     /// Reads a fault from words such as `service=backend share=0.3 for=10s`: the same settings as in a scenario file.
     ///
@@ -120,7 +123,11 @@ impl Fault {
                 ScenarioError::Words(format!("`{word}` is not of the form SETTING=VALUE"))
             })?;
             let read = match value.parse::<toml::Value>() {
-                Ok(number @ (toml::Value::Integer(_) | toml::Value::Float(_))) => number,
+                Ok(number @ (toml::Value::Integer(_) | toml::Value::Float(_)))
+                    if !TEXTS.contains(&key) =>
+                {
+                    number
+                }
                 _ => value.into(),
             };
             if table.insert(key.to_owned(), read).is_some() {
@@ -184,6 +191,8 @@ mod tests {
     fn words_are_the_settings_of_a_file() {
         let read = Fault::from_words(Kind::Throttle, &["operation=ecs:*", "per_second=1"]).unwrap();
         assert_eq!((read.operation.as_deref(), read.per_second), (Some("ecs:*"), Some(1.0)));
+        let read = Fault::from_words(Kind::Errors, &["version=1.2", "share=1"]).unwrap();
+        assert_eq!((read.version.as_deref(), read.share), (Some("1.2"), Some(1.0)));
         for (words, says) in [
             (vec!["rate=1"], "unknown field `rate`"),
             (vec!["share"], "SETTING=VALUE"),
