@@ -100,7 +100,7 @@ async fn round(room: &mut Room, seed: u64) {
     let told = format!("seed {seed}: {} {drawn:?}", row.what);
     let before = room.project.world().await;
     let version = room.next_version().await;
-    let mut fault = room.fault(row).await;
+    let mut fault = Room::fault(row, &version);
     fault.after = Some(Span::milliseconds(drawn.comes));
     fault.lasts = Some(Span::milliseconds(drawn.lasts));
     let stage = room.project.path(".liftlock/local/stage");

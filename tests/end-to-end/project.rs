@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use liftlock_testkit::requirement;
@@ -19,13 +20,19 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 /// A command that takes longer than this hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Each project has a PostgreSQL and up to eight tasks: more than two at a time are slower than one after the other.
-static TURNS: Semaphore = Semaphore::const_new(2);
+/// Each project has a PostgreSQL and up to eight tasks, and waits a third of its time: three at a time keep two processors busy, and more are
+/// slower than one after the other.
+static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    Semaphore::new(processors + processors / 2)
+});
 
 /// A project that a test owns. Dropping it resets its local environment and removes it.
 pub(crate) struct Project {
     directory: TempDir,
     url: OnceCell<String>,
+    /// How long a minute of ECS's bakes takes on its stage.
+    minute: &'static str,
     _turn: SemaphorePermit<'static>,
 }
 
@@ -50,8 +57,12 @@ impl Project {
     pub(crate) async fn new(pace: Pace) -> Option<Self> {
         requirement::postgres()?;
         let turn = TURNS.acquire().await.unwrap();
-        let project =
-            Self { directory: tempfile::tempdir().unwrap(), url: OnceCell::new(), _turn: turn };
+        let project = Self {
+            directory: tempfile::tempdir().unwrap(),
+            url: OnceCell::new(),
+            minute: "300ms",
+            _turn: turn,
+        };
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         for directory in ["migrations", "examples/shop/versions"] {
             copy_files(&source.join(directory), &project.path(directory));
@@ -67,7 +78,13 @@ impl Project {
 
     /// A project whose local environment serves 1.1.0, after 1.0.0: both colours have been used.
     pub(crate) async fn serving(pace: Pace) -> Option<Self> {
-        let project = Self::new(pace).await?;
+        Self::serving_by_minutes(pace, "300ms").await
+    }
+
+    /// The same, where a minute of ECS's bakes takes so long.
+    pub(crate) async fn serving_by_minutes(pace: Pace, minute: &'static str) -> Option<Self> {
+        let mut project = Self::new(pace).await?;
+        project.minute = minute;
         project.run(&["promote", "--env", "local", "--release", "1.1.0"]).await.exits(0);
         Some(project)
     }
@@ -172,8 +189,7 @@ impl Project {
             command.env_remove(name);
         }
         command.arg("--root").arg(self.directory.path()).env("LIFTLOCK_ACTOR", "tester");
-        // ECS counts its bakes in minutes.
-        command.env("LIFTLOCK_STAGE_MINUTE", "300ms");
+        command.env("LIFTLOCK_STAGE_MINUTE", self.minute);
         command
     }
 

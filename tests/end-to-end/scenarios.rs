@@ -1,16 +1,16 @@
 //! What becomes of a promotion when something goes wrong: every fault of the stage, in every strategy, at every point. Each ends with the
 //! new version serving whole, or with the world as it was, or says what is left and takes it back once that can be done.
 //!
-//! `LIFTLOCK_SCENARIOS_WHOLE=1` tries every fault at every point in every strategy, which takes a quarter of an hour; without it, those points
+//! `LIFTLOCK_SCENARIOS_WHOLE=1` tries every fault at every point in every strategy, which takes half an hour; without it, those points
 //! alone at which the strategies differ.
 
 use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 
-use liftlock_stage::{Colour, Fault, Kind, Scenario, Span};
+use liftlock_stage::{Fault, Kind, Scenario, Span};
 
-use crate::project::{Pace, Project, Ran, World};
+use crate::project::{Pace, Project, Ran, World, until};
 
 /// Bakes long enough that what goes wrong in one is seen in it.
 const PACE: Pace = Pace { step_bake: 1000, bake: 1000 };
@@ -47,6 +47,17 @@ enum Moment {
     Last,
 }
 
+impl Strategy {
+    /// How this moment is seen to come; none for what is there before.
+    fn seen(&self, moment: Moment) -> Option<Seen> {
+        match moment {
+            Moment::Start => None,
+            Moment::First => self.first,
+            Moment::Last => self.last,
+        }
+    }
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -65,32 +76,60 @@ pub(crate) struct Row {
     ends: [End; 3],
 }
 
-/// In which way traffic moves, and how many waves that takes.
+/// In which way users come to the new version.
 pub(crate) struct Strategy {
     name: &'static str,
     lines: &'static str,
-    waves: usize,
-    /// When faults come if not all is wanted: what comes before there are users is the same in each.
-    tried: &'static [Moment],
+    pace: Pace,
+    /// How the first users are seen to come, and the last; none where that is the same, or all is over then.
+    first: Option<Seen>,
+    last: Option<Seen>,
+}
+
+/// How a moment is seen to come.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    /// The promotion says this.
+    Said(&'static str),
+    /// Backend's traffic is on both target groups.
+    Shared,
 }
 
 pub(crate) const CANARY: Strategy = Strategy {
     name: "canary",
     lines: "steps = [10, 50, 100]",
-    waves: 3,
-    tried: &[Moment::Start, Moment::First, Moment::Last],
+    pace: PACE,
+    first: Some(Seen::Said("rollout/wave-1/smoke")),
+    last: Some(Seen::Said("rollout/wave-3/smoke")),
 };
 const LINEAR: Strategy = Strategy {
     name: "linear",
     lines: "strategy = \"linear\"\nincrement = 50",
-    waves: 2,
-    tried: &[Moment::First],
+    pace: PACE,
+    first: Some(Seen::Said("rollout/wave-1/smoke")),
+    last: Some(Seen::Said("rollout/wave-2/smoke")),
 };
 const AT_ONCE: Strategy = Strategy {
     name: "all at once",
     lines: "strategy = \"all-at-once\"",
-    waves: 1,
-    tried: &[Moment::Last],
+    pace: PACE,
+    first: None,
+    last: Some(Seen::Said("rollout/wave-1/smoke")),
+};
+const ROLLING: Strategy = Strategy {
+    name: "rolling",
+    lines: "strategy = \"rolling\"",
+    pace: PACE,
+    first: None,
+    last: Some(Seen::Said("rollout/wave-1/smoke")),
+};
+const ECS_CANARY: Strategy = Strategy {
+    name: "ecs canary",
+    lines: "strategy = \"ecs-canary\"\nsteps = [10, 100]",
+    // A minute of ECS's, which takes three seconds in the tests, and which Liftlock takes for one: so long does it wait for answers.
+    pace: Pace { step_bake: 60_000, bake: 0 },
+    first: Some(Seen::Shared),
+    last: None,
 };
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -182,13 +221,14 @@ pub(crate) fn rows() -> Vec<Row> {
 pub(crate) struct Room {
     pub project: Project,
     strategy: &'static Strategy,
+    /// The number of the newest version.
     version: usize,
 }
 
 impl Room {
     pub(crate) async fn new(strategy: &'static Strategy) -> Option<Self> {
-        let project = Project::serving(PACE).await?;
-        project.set_steps(PACE, strategy.lines);
+        let project = Project::serving_by_minutes(PACE, "3s").await?;
+        project.set_steps(strategy.pace, strategy.lines);
         let file = project.path("environments/local.toml");
         let mut text = std::fs::read_to_string(&file).unwrap();
         for (as_usual, here) in [
@@ -206,17 +246,14 @@ impl Room {
         Some(Self { project, strategy, version: 0 })
     }
 
-    /// The fault of this row, aimed at the new version's tasks where tasks or requests are what it is about.
-    pub(crate) async fn fault(&self, row: &Row) -> Fault {
+    /// The fault of this row, aimed at this version's tasks where tasks or requests are what it is about.
+    pub(crate) fn fault(row: &Row, version: &str) -> Fault {
         let mut fault = (row.fault)(Fault::new(row.kind));
         let of_aws = [Kind::Throttle, Kind::ApiError, Kind::ApiHang, Kind::ApiLatency];
         let of_all = [Kind::LostAnswer, Kind::Lag, Kind::ClockSkew, Kind::DatabaseDown];
         if !of_aws.contains(&row.kind) && !of_all.contains(&row.kind) {
-            let weights = self.project.weights().await;
-            let (_, backend) = weights.iter().find(|(name, _)| name == "backend").unwrap();
             fault.service = Some("backend".to_owned());
-            // Blue is first, and what has no weight is where the new version comes.
-            fault.colour = Some(if backend[0] == 0 { Colour::Blue } else { Colour::Green });
+            fault.version = Some(version.to_owned());
         }
         fault
     }
@@ -238,22 +275,34 @@ impl Room {
     /// Promotes a new version while this goes wrong.
     async fn promote(&mut self, row: &Row, moment: Moment) -> (String, Ran) {
         let version = self.next_version().await;
-        let fault = self.fault(row).await;
+        let fault = Self::fault(row, &version);
         let stage = self.project.path(".liftlock/local/stage");
         let scenario = Scenario { seed: 1, faults: vec![fault] };
         let arguments = ["promote", "--env", "local", "--release", &version];
-        let wave = match moment {
-            Moment::Start => {
-                liftlock_stage::add_faults(&stage, &scenario).await.unwrap();
-                return (version.clone(), self.project.run(&arguments).await);
-            }
-            Moment::First => 1,
-            Moment::Last => self.strategy.waves,
+        let add = async || liftlock_stage::add_faults(&stage, &scenario).await.unwrap();
+        let Some(seen) = self.strategy.seen(moment) else {
+            add().await;
+            let ran = self.project.run(&arguments).await;
+            return (version, ran);
         };
         let promotion = self.project.start(&arguments, &[]);
-        let promotion = promotion.heard_until(&format!("rollout/wave-{wave}/smoke")).await;
-        liftlock_stage::add_faults(&stage, &scenario).await.unwrap();
-        (version, promotion.end().await)
+        let ran = match seen {
+            Seen::Said(text) => {
+                let promotion = promotion.heard_until(text).await;
+                add().await;
+                promotion.end().await
+            }
+            Seen::Shared => {
+                until("users are on both", async || {
+                    let all = self.project.weights().await;
+                    all.iter().any(|(name, of)| name == "backend" && !of.contains(&0))
+                })
+                .await;
+                add().await;
+                promotion.end().await
+            }
+        };
+        (version, ran)
     }
 
     /// Promotes while this goes wrong, and tells what became of it.
@@ -288,9 +337,11 @@ impl Room {
         Ok((end, ran))
     }
 
-    /// Every fault at every point; what became of each is in a table under `target/tmp`, line by line as it goes.
-    async fn all(mut self) {
-        let name = format!("scenarios-{}.txt", self.strategy.name.replace(' ', "-"));
+    /// Every fault at these moments; what became of each is in a table under `target/tmp`, line by line as it goes.
+    async fn every_fault(mut self, moments: &[Moment]) {
+        let when: Vec<_> = moments.iter().map(Moment::to_string).collect();
+        let name = format!("scenarios-{}-{}.txt", self.strategy.name, when.join("-"));
+        let name = name.replace(' ', "-");
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let mut table = std::fs::File::create(path).unwrap();
         writeln!(
@@ -301,13 +352,11 @@ impl Room {
         .unwrap();
         let mut wrong = String::new();
         let only = std::env::var("LIFTLOCK_SCENARIO").unwrap_or_default();
-        let whole = std::env::var_os("LIFTLOCK_SCENARIOS_WHOLE").is_some();
         for row in rows().into_iter().filter(|row| row.what.contains(&only)) {
             for (moment, expected) in
                 [Moment::Start, Moment::First, Moment::Last].into_iter().zip(row.ends)
             {
-                let is_another = moment != Moment::First || self.strategy.waves > 1;
-                if !(is_another && (whole || self.strategy.tried.contains(&moment))) {
+                if !moments.contains(&moment) {
                     continue;
                 }
                 let became = self.becomes(&row, moment).await;
@@ -340,23 +389,53 @@ fn names_what_is_left(before: &World, now: &World, ran: &Ran) -> Result<(), Stri
     if missing.is_empty() { Ok(()) } else { Err(format!("{missing:#?}\n{}", ran.report())) }
 }
 
-/// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary.
+/// Tries every fault in this strategy at the moments that are tried always, or at all that it has. What comes before there are users is the
+/// same in each. A canary's moments are tests of their own, since one test would take longer than all others beside it.
+async fn whatever_goes_wrong(strategy: &'static Strategy, always: &[Moment], whole: &[Moment]) {
+    let Some(room) = Room::new(strategy).await else { return };
+    let is_whole = std::env::var_os("LIFTLOCK_SCENARIOS_WHOLE").is_some();
+    room.every_fault(if is_whole { whole } else { always }).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary that does not come far.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_in_a_canary_it_ends_whole() {
-    let Some(room) = Room::new(&CANARY).await else { return };
-    room.all().await;
+async fn whatever_goes_wrong_before_a_canary_it_ends_whole() {
+    whatever_goes_wrong(&CANARY, &[Moment::Start], &[Moment::Start]).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary's first users.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_for_a_canarys_first_users_it_ends_whole() {
+    whatever_goes_wrong(&CANARY, &[Moment::First], &[Moment::First]).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary that has all users.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_at_a_canarys_end_it_ends_whole() {
+    whatever_goes_wrong(&CANARY, &[Moment::Last], &[Moment::Last]).await;
 }
 
 /// Shows A-RB-1, C-RB-1 and D-RB-1 for equal steps.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_in_equal_steps_it_ends_whole() {
-    let Some(room) = Room::new(&LINEAR).await else { return };
-    room.all().await;
+    let all = [Moment::Start, Moment::First, Moment::Last];
+    whatever_goes_wrong(&LINEAR, &[Moment::First], &all).await;
 }
 
 /// Shows A-RB-1, C-RB-1 and D-RB-1 for blue/green in one step.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_all_at_once_it_ends_whole() {
-    let Some(room) = Room::new(&AT_ONCE).await else { return };
-    room.all().await;
+    whatever_goes_wrong(&AT_ONCE, &[Moment::Last], &[Moment::Start, Moment::Last]).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for tasks that are replaced where they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_while_tasks_are_replaced_it_ends_whole() {
+    whatever_goes_wrong(&ROLLING, &[Moment::Last], &[Moment::Start, Moment::Last]).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for traffic that ECS itself moves.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_while_ecs_moves_traffic_it_ends_whole() {
+    whatever_goes_wrong(&ECS_CANARY, &[Moment::First], &[Moment::Start, Moment::First]).await;
 }
