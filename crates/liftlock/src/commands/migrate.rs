@@ -33,10 +33,9 @@ pub(crate) async fn run(top: &Top, ask: Migrate, console: &Console) -> Result<Ex
             let mut place = Place::of(top, which, console).await?;
             rollback::run(&mut place, ask, console).await
         }
-        MigrateCommand::Fleet(ask) => {
-            let MigrateFleet { env, .. } = ask;
-            let which = Where { env: env.clone(), database: None };
-            fleet::run(&mut Place::of(top, &which, console).await?, ask).await
+        MigrateCommand::Fleet(ask) if !ask.status => {
+            let mut place = Place::of(top, &whole_fleet(ask), console).await?;
+            fleet::run(&mut place, ask).await
         }
         MigrateCommand::Snapshot { which, command } => {
             backup::snapshot(top, which, command.as_ref(), console).await
@@ -46,6 +45,10 @@ pub(crate) async fn run(top: &Top, ask: Migrate, console: &Console) -> Result<Ex
         }
         reading => read(top, reading, console).await,
     }
+}
+
+fn whole_fleet(ask: &MigrateFleet) -> Where {
+    Where { env: ask.env.clone(), database: None }
 }
 
 /// What reads, or changes what the history says without running anything.
@@ -71,6 +74,11 @@ async fn read(top: &Top, command: &MigrateCommand, console: &Console) -> Result<
             let desk = desk(which)?;
             let end = ask.run(&desk).await?;
             (desk, "status", end)
+        }
+        MigrateCommand::Fleet(ask) => {
+            let desk = desk(&whole_fleet(ask))?;
+            let end = fleet::status(&desk).await?;
+            (desk, "fleet_status", end)
         }
         MigrateCommand::Drift { which, ask } if ask.reason().is_none() => {
             let desk = desk(which)?;

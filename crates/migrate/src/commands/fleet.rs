@@ -97,6 +97,7 @@ pub async fn fleet_status(
 ) -> Result<End, Failed> {
     let migrations = desk.migrations()?;
     let survey = fleet::survey(targets, &migrations, settings, at_once).await;
+    let survey = survey.map_err(Failed::usage)?;
     Ok(End { text: survey.to_string(), exit: survey.exit(), json: json!(survey) })
 }
 

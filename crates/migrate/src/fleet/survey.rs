@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use liftlock_model::Exit;
+use liftlock_model::{Exit, Phase};
 use serde::Serialize;
 
 use crate::database::Status;
 use crate::files::Migrations;
-use crate::fleet::targets::FleetTarget;
+use crate::fleet::targets::{FleetError, FleetTarget, each_once};
 use crate::settings::Settings;
 
 /// How one database stands.
@@ -43,12 +43,16 @@ pub struct Survey {
 }
 
 /// Asks each database of a fleet, at most `at_once` at a time.
+///
+/// # Errors
+/// [`FleetError`] if two have one name.
 pub async fn survey(
     targets: Vec<FleetTarget>,
     migrations: &Migrations,
     settings: &Settings,
     at_once: usize,
-) -> Survey {
+) -> Result<Survey, FleetError> {
+    each_once(&targets)?;
     let order: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     let found = super::each(targets, settings, at_once, |_, mut database| async move {
         database.status(migrations).await.map_err(|error| error.to_string())
@@ -62,7 +66,7 @@ pub async fn survey(
         databases.push(Surveyed { name, standing });
     }
     databases.sort_by_cached_key(|one| order.iter().position(|name| *name == one.name));
-    Survey { databases }
+    Ok(Survey { databases })
 }
 
 impl Surveyed {
@@ -78,19 +82,34 @@ impl Surveyed {
         self.status().is_some_and(Status::is_fine)
     }
 
-    fn is_behind(&self) -> bool {
-        self.status().is_some_and(|status| !status.pending.is_empty())
+    /// What it is counted as: the first that holds.
+    fn kind(&self) -> Kind {
+        let Some(status) = self.status() else { return Kind::Unknown };
+        match status.pending.first().map(|first| first.phase) {
+            _ if !(status.problems.is_empty() && status.half_done.is_empty()) => Kind::Problems,
+            _ if status.drift.is_seen() => Kind::Drifted,
+            Some(Phase::Contract) => Kind::Waits,
+            Some(_) => Kind::Behind,
+            None => Kind::UpToDate,
+        }
     }
+}
+
+/// What a database is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    UpToDate,
+    Waits,
+    Behind,
+    Drifted,
+    Problems,
+    Unknown,
 }
 
 impl Survey {
     /// The exit code that a command ends with: what is pending is no failure.
     pub fn exit(&self) -> Exit {
         if self.databases.iter().all(Surveyed::is_fine) { Exit::Done } else { Exit::Failed }
-    }
-
-    fn count(&self, which: impl Fn(&Surveyed) -> bool) -> usize {
-        self.databases.iter().filter(|one| which(one)).count()
     }
 }
 
@@ -102,17 +121,24 @@ impl fmt::Display for Survey {
         for Surveyed { name, standing } in good.into_iter().chain(bad) {
             writeln!(f, "{name:<width$}  {standing}")?;
         }
-        let has = |what: fn(&Status) -> bool| self.count(|one| one.status().is_some_and(what));
-        write!(
-            f,
-            "{} databases: {} up to date, {} behind, {} drifted, {} with problems, {} not known",
-            self.databases.len(),
-            self.count(|one| one.is_fine() && !one.is_behind()),
-            self.count(Surveyed::is_behind),
-            has(|status| status.drift.is_seen()),
-            has(|status| !(status.problems.is_empty() && status.half_done.is_empty())),
-            self.count(|one| one.status().is_none()),
-        )
+        write!(f, "{} databases", self.databases.len())?;
+        let kinds = [
+            (Kind::UpToDate, "up to date"),
+            (Kind::Waits, "waiting for the contract phase"),
+            (Kind::Behind, "behind"),
+            (Kind::Drifted, "drifted"),
+            (Kind::Problems, "with problems"),
+            (Kind::Unknown, "not known"),
+        ];
+        let mut between = ": ";
+        for (kind, name) in kinds {
+            let count = self.databases.iter().filter(|one| one.kind() == kind).count();
+            if count > 0 {
+                write!(f, "{between}{count} {name}")?;
+                between = ", ";
+            }
+        }
+        Ok(())
     }
 }
 
@@ -127,15 +153,12 @@ impl fmt::Display for Standing {
             None => f.write_str("  -  ")?,
         }
         match status.pending.as_slice() {
-            [] => f.write_str("  up to date")?,
-            [one] => write!(f, "  pending V{:04}", one.version)?,
-            [first, .., last] => write!(
-                f,
-                "  {} pending, V{:04} to V{:04}",
-                status.pending.len(),
-                first.version,
-                last.version
-            )?,
+            [] if status.problems.is_empty() => f.write_str("  up to date")?,
+            [] => f.write_str("  ")?,
+            [one] => write!(f, "  pending {one}")?,
+            [first, .., last] => {
+                write!(f, "  {} pending, {first} to {last}", status.pending.len())?;
+            }
         }
         for half in &status.half_done {
             write!(f, "; HALF DONE: {half}")?;
@@ -143,8 +166,9 @@ impl fmt::Display for Standing {
         for problem in &status.problems {
             write!(f, "; PROBLEM: {problem}")?;
         }
-        if status.drift.is_seen() {
-            write!(f, "; DRIFT: {}", status.drift.headline())?;
+        let drift = &status.drift;
+        if drift.is_seen() || drift.unknown.is_some() {
+            write!(f, "; DRIFT: {}", drift.headline())?;
         }
         Ok(())
     }

@@ -180,16 +180,22 @@ impl FleetTarget {
     }
 }
 
+/// No two databases have one name.
+pub(crate) fn each_once(targets: &[FleetTarget]) -> Result<(), FleetError> {
+    let mut names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(twice) => Err(FleetError::Twice { name: twice[0].to_owned() }),
+        None => Ok(()),
+    }
+}
+
 /// The canary, and all others in their order.
 pub(crate) fn canary_first(
     mut targets: Vec<FleetTarget>,
     canary: Option<&str>,
 ) -> Result<(FleetTarget, Vec<FleetTarget>), FleetError> {
-    let mut names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(FleetError::Twice { name: twice[0].to_owned() });
-    }
+    each_once(&targets)?;
     let Some(first) = targets.first() else {
         return Err(FleetError::Empty { origin: "its list".into() });
     };

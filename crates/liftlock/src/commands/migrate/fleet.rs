@@ -8,27 +8,32 @@ use liftlock_promote::{Members, proven};
 use serde_json::json;
 
 use super::apply::demanded_snapshot;
+use super::desk::EnvDesk;
 use super::place::Place;
 use crate::cli::MigrateFleet;
 use crate::failure::Failure;
 
 pub(super) async fn run(place: &mut Place<'_>, ask: &MigrateFleet) -> Result<Exit, Failure> {
-    let members = place.desk.members().await?.ok_or_else(|| {
-        let name = &place.desk.environment.name;
-        Failure::usage(format!(
-            "environment {name} has no fleet: add [database.fleet] to environments/{name}.toml\n  next: liftlock migrate --env {name}"
-        ))
-    })?;
-    if ask.status {
-        let Members { targets, options } = members;
-        let (settings, at_once) = (&place.desk.settings, options.concurrency);
-        let end = fleet_status(place.desk(), targets, settings, at_once).await?;
-        return Ok(place.desk.show("fleet", end));
-    }
+    let members = members(&place.desk).await?;
     let held = place.held(async |place, run| go(place, members, ask, run).await);
     let report = Box::pin(held).await?;
     let end = End { text: report.to_string(), exit: report.exit(), json: json!(report) };
     Ok(place.desk.show("fleet", end))
+}
+
+/// How each database stands; nothing is held, written or recorded.
+pub(super) async fn status(desk: &EnvDesk<'_>) -> Result<End, Failure> {
+    let Members { targets, options } = members(desk).await?;
+    Ok(fleet_status(desk, targets, &desk.settings, options.concurrency).await?)
+}
+
+async fn members(desk: &EnvDesk<'_>) -> Result<Members, Failure> {
+    desk.members().await?.ok_or_else(|| {
+        let name = &desk.environment.name;
+        Failure::usage(format!(
+            "environment {name} has no fleet: add [database.fleet] to environments/{name}.toml\n  next: liftlock migrate --env {name}"
+        ))
+    })
 }
 
 async fn go(
