@@ -4,8 +4,8 @@
 #
 #   cargo build --release -p liftlock -p liftlock-example-shop && benches/rollout.sh
 #
-# hey (Debian's package of that name) sends the requests. RATE of them a second, ROUNDS healthy rollouts, BROKEN broken ones; LIFTLOCK
-# and SHOP name other binaries.
+# hey (Debian's package of that name) sends the requests. RATE of them a second, ROUNDS healthy rollouts, BROKEN broken ones; THROTTLED=0
+# leaves out the one with AWS at one call a second, which takes a quarter of an hour. LIFTLOCK and SHOP name other binaries.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 command -v hey >/dev/null || { echo "install hey first: apt-get install hey" >&2; exit 2; }
