@@ -230,9 +230,8 @@ async fn what_turned_bad_until_ecs_is_through_turns_back() {
         until("it is asked", async || !metrics.told.lock().unwrap().queries.is_empty()).await;
         metrics.says(&["0.9"]);
         let ran = promotion.end().await.exits(1);
-        let ran = ran.says("rollout/backend/replace: check backend/latency: 0.9 at 20");
+        let ran = ran.says("rollout/wave-1/bake: check backend/latency: 0.9 at 20");
         assert_eq!(project.world().await, before, "{}", ran.report());
-        record(&project).await.says("rollout/backend/replace: pass (");
         project.is_settled().await;
     }
 }

@@ -52,7 +52,7 @@ async fn a_broken_version_is_replaced_by_the_one_before() {
     for (version, fault, why) in [
         ("1.2.1", "crash", "do not stay alive"),
         ("1.2.2", "unhealthy", "rollout/backend/replace"),
-        ("1.2.3", "no-database", "rollout/backend/replace"),
+        ("1.2.3", "no-database", "smoke tests did not pass"),
     ] {
         project.add_version_with(version, 3, &format!("FAULT = \"{fault}\""));
         let (before, load) = (project.world().await, Load::start(&project.url().await));

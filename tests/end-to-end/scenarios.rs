@@ -293,13 +293,17 @@ impl Room {
                 promotion.end().await
             }
             Seen::Shared => {
-                until("users are on both", async || {
+                let shared = until("users are on both", async || {
                     let all = self.project.weights().await;
                     all.iter().any(|(name, of)| name == "backend" && !of.contains(&0))
-                })
-                .await;
+                });
+                let mut end = std::pin::pin!(promotion.end());
+                tokio::select! {
+                    ran = &mut end => panic!("it ended too early: {}", ran.report()),
+                    () = shared => {}
+                }
                 add().await;
-                promotion.end().await
+                end.await
             }
         };
         (version, ran)

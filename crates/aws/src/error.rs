@@ -165,7 +165,8 @@ fn next_step(kind: AwsErrorKind, code: &str, action: Action) -> String {
                 .to_owned()
         }
         AwsErrorKind::Conflict => {
-            "Promote once more with the strategy that rollouts had before, and then choose another"
+            "Give the environment's file the strategy that it had then, and repeat the command; once a promotion has put the tasks back, \
+             choose another"
                 .to_owned()
         }
         AwsErrorKind::Other => "Mend what it names, then repeat the command".to_owned(),

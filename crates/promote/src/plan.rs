@@ -330,7 +330,9 @@ fn shift<'a>(saga: &mut Saga<'a>, rig: &Rig, frame: Frame<'a>, raised: &Raised, 
     let listener = if wave.last { Listener::Production } else { Listener::Test };
     let name = format!("rollout/wave-{}/smoke", wave.number);
     saga.push(rig.step(Looking(SmokeTest { frame, name, listener })));
-    if wave.bake > Duration::ZERO {
+    let replaced = |share: &Share| replacement(&frame, &share.service).is_some();
+    // That ECS is through with its tasks does not say that they are well.
+    if wave.bake > Duration::ZERO || wave.shares.iter().any(replaced) {
         let name = format!("rollout/wave-{}/bake", wave.number);
         let chosen = chosen.clone();
         saga.push(rig.step(Looking(Bake { frame, name, period: wave.bake, share, chosen })));

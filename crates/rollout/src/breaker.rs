@@ -78,8 +78,8 @@ pub struct Breaker {
     /// Looks that learned nothing about health.
     blind: u64,
     looks: u64,
-    /// Whether the last look waited for an answer.
-    pending: bool,
+    /// Whether the last look learned nothing about health.
+    is_blind: bool,
     trip: Option<Trip>,
 }
 
@@ -97,7 +97,7 @@ impl Breaker {
             size: 0,
             bad: 0,
             blind: 0,
-            pending: false,
+            is_blind: true,
             looks: 0,
             trip: None,
         }
@@ -117,7 +117,7 @@ impl Breaker {
     /// for each look after it.
     pub fn observe(&mut self, at: Duration, seen: &Observation) -> Option<Trip> {
         self.now = self.now.max(at);
-        self.pending = seen.pending;
+        self.is_blind = seen.health.is_none();
         // What is asked now is answered later.
         if !seen.pending {
             self.looks += 1;
@@ -144,11 +144,11 @@ impl Breaker {
         self.trip.clone()
     }
 
-    /// What is known by now. Pass needs a last known health that is good, nothing bad under way, no answer under way, and health
-    /// known in at least half of the looks (but those that waited for an answer); no data is never a pass.
+    /// What is known by now. Pass needs health that the last look knew and found good, nothing bad under way, and health known in at
+    /// least half of the looks (but those that waited for an answer); no data is never a pass.
     pub fn verdict(&self) -> (Verdict, Sample) {
         let settled = self.healthy == Some(true)
-            && !self.pending
+            && !self.is_blind
             && self.errors_since.is_none()
             && self.database_since.is_none()
             && self.blind * 2 <= self.looks;
@@ -302,6 +302,19 @@ mod tests {
         assert_eq!(breaker.verdict(), (Verdict::Inconclusive, Sample { size: 0, bad: 0 }));
         breaker.observe(Duration::from_secs(11), &health(true));
         assert_eq!(breaker.verdict().0, Verdict::Inconclusive, "one look in eleven is not enough");
+    }
+
+    /// Shows A-RB-1's condition for the end: what was good before says nothing of now.
+    #[test]
+    fn a_last_look_that_learned_nothing_is_not_a_pass() {
+        let mut breaker = breaker();
+        for n in 0..9 {
+            breaker.observe(Duration::from_secs(n), &health(true));
+        }
+        breaker.observe(Duration::from_secs(10), &Observation::default());
+        assert_eq!(breaker.verdict().0, Verdict::Inconclusive);
+        breaker.observe(Duration::from_secs(11), &health(true));
+        assert_eq!(breaker.verdict().0, Verdict::Pass);
     }
 
     #[test]

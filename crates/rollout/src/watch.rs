@@ -36,7 +36,7 @@ pub enum Tripped {
     },
     /// Too little was seen to call it good, or the end of the time was bad without having tripped the breaker.
     #[error(
-        "inconclusive after {} s: {} of {} looks were bad, and the last ones do not show that the application is well{}",
+        "inconclusive after {} s: {} of {} looks were bad, and too little is known to call the application well{}",
         watched.as_secs(), sample.bad, sample.size, detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default()
     )]
     Inconclusive {
@@ -74,12 +74,12 @@ impl Tripped {
 /// an answer, and the next look simply begins later.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// For how long after its end a watch waits for an answer that is on its way: AWS may be slow just then.
+/// For how long after its end a watch goes on where health is not known: AWS may be slow just then, or not be there for a moment.
 const LATE: Duration = Duration::from_secs(60);
 
 /// Watches for `period`: looks at once, then at each of the breaker's intervals, and once more at the end. A look that does not
-/// answer within the interval, or within ten seconds where the interval is shorter, learned nothing. Where the last look still waits for
-/// an answer ([`Observation::pending`]), it looks on for a minute at most. A breaker that has watched before goes on where it was.
+/// answer within the interval, or within ten seconds where the interval is shorter, learned nothing. Where the last look did not learn whether
+/// the application is healthy, it looks on for a minute at most. A breaker that has watched before goes on where it was.
 pub async fn watch(
     check: &dyn Check,
     breaker: &mut Breaker,
@@ -94,21 +94,21 @@ pub async fn watch(
         let look = tokio::time::timeout(limit, check.look());
         let seen = tokio::select! {
             biased;
-            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: offset + start.elapsed() }),
             seen = look => seen.unwrap_or_else(|_| unanswered(limit)),
         };
         let looked = Instant::now();
         if let Some(trip) = breaker.observe(offset + (looked - start), &seen) {
             return Err(Tripped::Breaker { reason: trip.reason, sample: breaker.verdict().1 });
         }
-        if looked >= end && (!seen.pending || looked >= end + LATE) {
+        if looked >= end && (seen.health.is_some() || looked >= end + LATE) {
             return conclude(breaker, seen.detail);
         }
         (wait.on)(sign(breaker, end.saturating_duration_since(looked), &seen));
         let next = if looked < end { (looked + interval).min(end) } else { looked + interval };
         tokio::select! {
             biased;
-            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: offset + start.elapsed() }),
             () = tokio::time::sleep_until(next) => {}
         }
     }
@@ -135,7 +135,7 @@ pub async fn watch_until<T>(
         let look = tokio::time::timeout(limit, check.look());
         let seen = tokio::select! {
             biased;
-            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: offset + start.elapsed() }),
             done = &mut done => return Ok(done),
             seen = look => seen.unwrap_or_else(|_| unanswered(limit)),
         };
@@ -149,7 +149,7 @@ pub async fn watch_until<T>(
         }
         tokio::select! {
             biased;
-            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: start.elapsed() }),
+            () = wait.cancel.cancelled() => return Err(Tripped::Cancelled { watched: offset + start.elapsed() }),
             done = &mut done => return Ok(done),
             () = tokio::time::sleep(interval) => {}
         }

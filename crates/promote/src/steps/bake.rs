@@ -42,11 +42,14 @@ impl Look for Bake<'_> {
                 self.frame.service(service).is_ok_and(|service| service.rollout.analysis.is_some())
             });
         let compared = if compares { ", and compare it with the old version" } else { "" };
-        let does = format!(
-            "watch it for {} with {} % of the traffic{compared}",
-            period(self.period),
-            self.share
-        );
+        let does = match self.period.is_zero() {
+            true => format!("look once more at everything, with {} % of the traffic", self.share),
+            false => format!(
+                "watch it for {} with {} % of the traffic{compared}",
+                period(self.period),
+                self.share
+            ),
+        };
         step_plan(&self.name, does, Reversal::ReadOnly)
     }
 
@@ -161,12 +164,11 @@ impl<'a> Bake<'a> {
         let mut notes = Vec::new();
         if let Some(watched) = breaker {
             let Watched { sample } = watched.map_err(failure::tripped)?;
-            notes.push(format!(
-                "{} looks, {} bad, in {}",
-                sample.size,
-                sample.bad,
-                period(self.period)
-            ));
+            let during = match self.period.is_zero() {
+                true => String::new(),
+                false => format!(", in {}", period(self.period)),
+            };
+            notes.push(format!("{} looks, {} bad{during}", sample.size, sample.bad));
         }
         // The worst first: what failed is the reason, not what was inconclusive beside it.
         let failed = seen.iter().find(|seen| seen.verdict() == Verdict::Fail);

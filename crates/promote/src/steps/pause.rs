@@ -88,8 +88,10 @@ impl Look for WaitForPerson<'_> {
         };
         // Whoever resumes it does not say that it is well.
         let seen = checks.last_look(&check, &mut breaker, &wait).await;
+        // Both are put on record, whichever turns back.
+        let seen = self.conclude(seen).await;
         let checked = self.checked(&checks).await?;
-        let seen = self.conclude(seen).await?;
+        let seen = seen?;
         let seen = [vec![seen], checked].concat().join("; ");
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         Ok(format!("resumed by {by}{reason}; {seen}"))

@@ -7,13 +7,13 @@ use liftlock_environment::config;
 use liftlock_model::{ImageDigest, Reversal, ServiceName, StepPlan};
 use liftlock_rollout::{
     Breaker, Colour, Expected, ExpectedColour, Replacement, Replacing, RolloutError, Target,
-    TaskDefinition, Tripped, Wait, Watched, Weights, lower, reconcile, replace, shift, watch_until,
+    TaskDefinition, Wait, Weights, lower, reconcile, replace, shift, watch_until,
 };
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
 use super::bake::{limits, observed};
-use super::checks::{self, Found, NamedChecks};
+use super::checks::{self, NamedChecks};
 use super::traffic::Chosen;
 use super::{Frame, step_plan};
 use crate::check::LiveCheck;
@@ -211,40 +211,33 @@ impl Replace<'_> {
         let replaced = replace(target, asked, wait).await.map_err(failure::rollout)?;
         let whole = replaced.is_whole(target, wait);
         let doing = format!("replacing the tasks of {}", self.service);
-        let ended = tokio::select! {
+        let watched = tokio::select! {
             biased;
             () = named.until_bad(), if !named.is_empty() => None,
-            ended = watch_until(&check, &mut breaker, whole, &doing, wait) => Some(ended),
-        };
-        let seen = match ended {
-            // That the platform is through does not say that it is well.
-            Some(Ok(Ok(_))) => Some(named.last_look(&check, &mut breaker, wait).await),
-            Some(Ok(Err(error))) => {
-                self.record(&named.found().await, None).await?;
-                return Err(failure::rollout(error));
-            }
-            Some(Err(tripped)) => Some(Err(tripped)),
-            None => None,
+            watched = watch_until(&check, &mut breaker, whole, &doing, wait) => Some(watched),
         };
         let found = named.found().await;
-        self.record(&found, seen.as_ref()).await?;
-        seen.transpose().map_err(failure::tripped)?;
-        checks::conclude(&found).map(drop)
-    }
-
-    /// Puts on record what was seen.
-    async fn record(
-        &self,
-        checks: &[Found],
-        seen: Option<&Result<Watched, Tripped>>,
-    ) -> Result<(), StepError> {
-        let checked = checks.iter().map(|found| found.event(&self.name()));
-        let seen = seen.map(|seen| observed(&self.name(), seen));
-        for event in checked.chain(seen) {
-            let written = self.frame.scribe.write(event).await;
-            written.map_err(|error| StepError::from_error(&error))?;
+        for event in found.iter().map(|found| found.event(&self.name())) {
+            self.write(event).await?;
+        }
+        match watched {
+            Some(Ok(whole)) => {
+                whole.map_err(failure::rollout)?;
+            }
+            Some(Err(tripped)) => {
+                self.write(observed(&self.name(), &Err(tripped.clone()))).await?;
+                return Err(failure::tripped(tripped));
+            }
+            None => {
+                checks::conclude(&found)?;
+            }
         }
         Ok(())
+    }
+
+    async fn write(&self, event: liftlock_model::Event) -> Result<(), StepError> {
+        let written = self.frame.scribe.write(event).await;
+        written.map(|_| ()).map_err(|error| StepError::from_error(&error))
     }
 
     /// There is nothing to go back to: the tasks go, and the weights are as they were.
