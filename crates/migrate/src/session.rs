@@ -129,8 +129,11 @@ impl Watcher {
     }
 
     /// One more connection to the same database.
-    pub(crate) async fn another(&self) -> Result<PgConnection, ConnectError> {
-        self.address.connect().await
+    pub(crate) fn another(
+        &self,
+    ) -> impl Future<Output = Result<PgConnection, ConnectError>> + use<> {
+        let address = self.address.clone();
+        async move { address.connect().await }
     }
 
     /// Who holds what the session `pid` waits for; nobody if it does not wait, or if it cannot be seen.

@@ -39,7 +39,9 @@ pub(crate) const PREPARE_SESSION: &str = "set default_transaction_read_only = on
 /// The same and the limits, as a session has them from its beginning.
 pub(crate) fn session_settings(settings: &Settings) -> Vec<(&'static str, String)> {
     let milliseconds = |limit: Duration| limit.as_millis().to_string();
-    vec![
+    // What is thrown away need not be on disk.
+    let on_disk = (!settings.keep_schema).then(|| ("synchronous_commit", "off".to_owned()));
+    let settings = [
         ("default_transaction_read_only", "on".into()),
         ("standard_conforming_strings", "on".into()),
         ("client_connection_check_interval", milliseconds(CHECK_CONNECTION)),
@@ -47,7 +49,8 @@ pub(crate) fn session_settings(settings: &Settings) -> Vec<(&'static str, String
         ("statement_timeout", milliseconds(settings.statement_timeout)),
         ("idle_in_transaction_session_timeout", milliseconds(MOST_IDLE)),
         (LIMITED, "on".into()),
-    ]
+    ];
+    settings.into_iter().chain(on_disk).collect()
 }
 
 /// What is known of the server's session that serves a connection.

@@ -18,8 +18,9 @@ use crate::failure::{Failure, ScriptError, reason};
 use crate::files::{Migration, Migrations, Script};
 use crate::finding::Finding;
 use crate::schema::{Difference, ObjectChange, Reader, Schema};
+use crate::session::Watcher;
 use crate::shadow::need::{Name, names};
-use crate::shadow::sizes::{Sizes, null_fraction};
+use crate::shadow::sizes::{self, Sizes, null_fraction};
 use crate::shadow::{Copied, Dump, Shadow, TrialError};
 
 /// What `RAISE EXCEPTION` and `ASSERT` give, unless they say otherwise.
@@ -66,7 +67,7 @@ pub(super) struct Bench<'a> {
     /// What the running version can name.
     base: Surface,
     origins: BTreeMap<i64, String>,
-    sizes: &'a Sizes,
+    pub(super) sizes: Sizes,
     /// What it cannot live with any more, so far.
     broken: Vec<Break>,
     pub(super) findings: Vec<Finding>,
@@ -81,14 +82,21 @@ impl<'a> Bench<'a> {
         target: &'a mut Database,
         migrations: &'a Migrations,
         pending: &[&'a Migration],
-        sizes: &'a Sizes,
         needed: bool,
     ) -> Result<Self, DryRunError> {
         let scripts = pending
             .iter()
             .flat_map(|one| [Some(&one.up), Some(&one.rollback), one.verify.as_ref()]);
         let scripts: Vec<&Script> = scripts.flatten().collect();
-        let mut stage = Stage::open(target, &scripts, None, needed).await?;
+        let sizes = sizes_beside(&target.watcher);
+        let (stage, sizes) = tokio::join!(Stage::open(target, &scripts, None, needed), sizes);
+        let mut stage = stage?;
+        let sizes = match sizes {
+            Some(sizes) => sizes,
+            None => sizes::read(&mut target.connection)
+                .await
+                .map_err(|error| failed(&target.address.place, &error))?,
+        };
         let (reader, base) = look(&mut stage.database).await?;
         let names = stage.names().await?;
         Ok(Self {
@@ -252,7 +260,7 @@ impl<'a> Bench<'a> {
         broken: &[Break],
         watched: &[StatementTrial],
     ) {
-        let told = findings::of_trial(migration, trial, failure, self.sizes);
+        let told = findings::of_trial(migration, trial, failure, &self.sizes);
         self.findings.extend(told);
         let places =
             findings::blame(&self.base, broken, if watched.is_empty() { up } else { watched });
@@ -292,7 +300,8 @@ impl<'a> Bench<'a> {
         let connection = &mut database.connection;
         let read = async {
             let seen = self.reader.see(connection).await?;
-            self.surface = std::mem::take(&mut self.surface).again(connection, &seen).await?;
+            let surface = std::mem::take(&mut self.surface);
+            self.surface = surface.again(connection, &seen, self.reader.repeated()).await?;
             self.schema = self.reader.schema();
             if cfg!(debug_assertions) {
                 assert_eq!(self.schema, Schema::read(connection).await?, "read in parts");
@@ -317,12 +326,21 @@ impl<'a> Bench<'a> {
     }
 
     fn holdings(&self) -> Holdings<'_> {
-        Holdings { base: &self.base, origins: &self.origins, sizes: self.sizes }
+        Holdings { base: &self.base, origins: &self.origins, sizes: &self.sizes }
     }
 }
 
 fn failed(database: &str, error: &sqlx::Error) -> DryRunError {
     TrialError::Database { database: database.to_owned(), reason: reason(error) }.into()
+}
+
+/// The sizes, read over a connection of their own while the copy is made; none where there is no other connection.
+fn sizes_beside(watcher: &Watcher) -> impl Future<Output = Option<Sizes>> + use<> {
+    let another = watcher.another();
+    async move {
+        let mut connection = another.await.ok()?;
+        sizes::read(&mut connection).await.ok()
+    }
 }
 
 async fn look(database: &mut Database) -> Result<(Reader, Surface), DryRunError> {

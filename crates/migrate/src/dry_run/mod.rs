@@ -170,9 +170,9 @@ impl Database {
         if pending.is_empty() {
             return Ok(result);
         }
-        let sizes = sizes::read(&mut self.connection).await.map_err(failed)?;
+        let tables = sizes::count(&mut self.connection).await.map_err(failed)?;
         result.findings = findings::order(&pending);
-        try_all(self, migrations, &pending, &sizes, &mut result).await?;
+        try_all(self, migrations, &pending, tables, &mut result).await?;
         let known = self.known().await.map_err(|error| TrialError::Database {
             database: error.database.clone(),
             reason: error.reason.clone(),
@@ -184,17 +184,18 @@ impl Database {
     }
 }
 
-/// Tries them on a copy that has what they can reach. What fails there is tried again on a whole one before it is told.
+/// Tries them on a copy that has what they can reach of so many tables. What fails there is tried again on a whole one before it is
+/// told.
 async fn try_all(
     target: &mut Database,
     migrations: &Migrations,
     pending: &[&Migration],
-    sizes: &sizes::Sizes,
+    tables: usize,
     result: &mut DryRun,
 ) -> Result<(), DryRunError> {
     let ordered = result.findings.clone();
-    let needed = sizes.len() >= target.settings.whole_copy_below;
-    let mut bench = Bench::open(target, migrations, pending, sizes, needed).await?;
+    let needed = tables >= target.settings.whole_copy_below;
+    let mut bench = Bench::open(target, migrations, pending, needed).await?;
     if let Some(doubt) = try_each(&mut bench, pending, result).await? {
         tracing::debug!(%doubt, "tried again on a whole copy");
         bench.begin_whole(doubt).await?;
@@ -211,7 +212,7 @@ async fn try_all(
     );
     result.notes.extend(result.copied.iter().map(ToString::to_string));
     result.notes.extend(shadow.notes.iter().cloned());
-    result.sizes = named(result, sizes);
+    result.sizes = named(result, &bench.sizes);
     Ok(())
 }
 

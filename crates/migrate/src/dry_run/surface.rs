@@ -1,10 +1,11 @@
 //! What a running version can name in a database: tables, views and their columns, functions, enum types.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use crate::schema::again::{PG_CLASS, Seen};
+use crate::schema::again::{NONE, PG_CLASS, Seen, array};
+use crate::schema::repeated::Repeated;
 
 /// What a running version can name, by full name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,15 +80,17 @@ impl Surface {
     /// Reads it as this session sees it.
     pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let mut relations = BTreeMap::new();
-        read_relations(connection, None, true, &mut relations).await?;
-        Self::with(relations, connection).await
+        let of_relations = [RELATIONS, COLUMNS, CONSTRAINTS].map(str::to_owned);
+        read_relations(connection, of_relations, &mut relations).await?;
+        Self::with(relations, connection, [FUNCTIONS, ENUMS].map(str::to_owned)).await
     }
 
-    /// Reads it again, of the relations only what was seen to change.
+    /// Reads it again, of the relations only what was seen to change, with what is `repeated` in this session.
     pub(crate) async fn again(
         self,
         connection: &mut PgConnection,
         seen: &Seen,
+        repeated: &mut Repeated,
     ) -> Result<Self, sqlx::Error> {
         let Seen::Some { changed, gone } = seen else { return Self::read(connection).await };
         let by_oid = |(name, relation): (String, Relation)| (relation.oid, (name, relation));
@@ -96,19 +99,35 @@ impl Surface {
             let is_gone = u32::try_from(*oid).is_ok_and(|oid| gone.contains(&(PG_CLASS, oid)));
             !is_gone && !changed.contains(oid)
         });
+        let changed = array(changed);
+        let mut limited = |sql: &str, of: &str| {
+            repeated.run(&format!("{sql} and {of} = any ($1)"), ("oid[]", &changed))
+        };
+        let (of_changed, columns) = (limited(RELATIONS, "c.oid"), limited(COLUMNS, "a.attrelid"));
         // A constraint that is gone leaves no trace on its table.
-        let constraints = gone.iter().any(|(class, _)| *class == PG_CONSTRAINT);
-        read_relations(connection, Some(changed), constraints, &mut relations).await?;
-        Self::with(relations, connection).await
+        let constraints = if gone.iter().any(|(class, _)| *class == PG_CONSTRAINT) {
+            relations.values_mut().for_each(|(_, relation)| relation.constraints.clear());
+            repeated.run(CONSTRAINTS, NONE)
+        } else {
+            limited(CONSTRAINTS, "conrelid")
+        };
+        let of_relations = [of_changed, columns, constraints];
+        read_relations(connection, of_relations, &mut relations).await?;
+        let others = [FUNCTIONS, ENUMS].map(|sql| repeated.run(sql, NONE));
+        Self::with(relations, connection, others).await
     }
 
-    async fn with(relations: ByOid, connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+    async fn with(
+        relations: ByOid,
+        connection: &mut PgConnection,
+        [functions, enums]: [String; 2],
+    ) -> Result<Self, sqlx::Error> {
         let mut surface = Self { relations: relations.into_values().collect(), ..Self::default() };
-        for row in sqlx::raw_sql(FUNCTIONS).fetch_all(&mut *connection).await? {
+        for row in sqlx::raw_sql(AssertSqlSafe(functions)).fetch_all(&mut *connection).await? {
             let function = (row.try_get("oid")?, row.try_get("result")?);
             surface.functions.insert(row.try_get("name")?, function);
         }
-        for row in sqlx::raw_sql(ENUMS).fetch_all(connection).await? {
+        for row in sqlx::raw_sql(AssertSqlSafe(enums)).fetch_all(connection).await? {
             let of_type = surface.enums.entry(row.try_get("name")?);
             let (oid, labels) = of_type.or_default();
             *oid = row.try_get("oid")?;
@@ -120,26 +139,20 @@ impl Surface {
 
 type ByOid = BTreeMap<i64, (String, Relation)>;
 
-/// Reads all relations into `relations`, or these `only`, and the constraints of all if `constraints`.
+/// Reads relations, their columns and their constraints, each with its statement, into `relations`.
 async fn read_relations(
     connection: &mut PgConnection,
-    only: Option<&BTreeSet<i64>>,
-    constraints: bool,
+    [of_relations, of_columns, of_constraints]: [String; 3],
     relations: &mut ByOid,
 ) -> Result<(), sqlx::Error> {
-    let ids = only.map(|only| only.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
-    let limited = |sql: &str, of: &str| {
-        let limit = ids.as_ref().map(|ids| format!(" and {of} = any ('{{{ids}}}'::oid[])"));
-        sqlx::AssertSqlSafe(format!("{sql}{}", limit.unwrap_or_default()))
-    };
-    for row in sqlx::raw_sql(limited(RELATIONS, "c.oid")).fetch_all(&mut *connection).await? {
+    for row in sqlx::raw_sql(AssertSqlSafe(of_relations)).fetch_all(&mut *connection).await? {
         let oid = row.try_get("oid")?;
         let kind = kind(row.try_get("kind")?);
         let partition = row.try_get("partition")?;
         let relation = Relation { oid, kind, partition, ..Relation::default() };
         relations.insert(oid, (row.try_get("name")?, relation));
     }
-    for row in sqlx::raw_sql(limited(COLUMNS, "a.attrelid")).fetch_all(&mut *connection).await? {
+    for row in sqlx::raw_sql(AssertSqlSafe(of_columns)).fetch_all(&mut *connection).await? {
         let Some((_, relation)) = relations.get_mut(&row.try_get("oid")?) else { continue };
         let column = Column {
             number: row.try_get("number")?,
@@ -149,13 +162,7 @@ async fn read_relations(
         };
         relation.columns.insert(row.try_get("name")?, column);
     }
-    let of_constraints = if constraints {
-        relations.values_mut().for_each(|(_, relation)| relation.constraints.clear());
-        sqlx::AssertSqlSafe(CONSTRAINTS.to_owned())
-    } else {
-        limited(CONSTRAINTS, "conrelid")
-    };
-    for row in sqlx::raw_sql(of_constraints).fetch_all(&mut *connection).await? {
+    for row in sqlx::raw_sql(AssertSqlSafe(of_constraints)).fetch_all(&mut *connection).await? {
         let Some((_, relation)) = relations.get_mut(&row.try_get("oid")?) else { continue };
         let kind = constraint(row.try_get("kind")?);
         relation.constraints.insert(row.try_get("name")?, kind);

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::query::query_of;
-use super::read::{Gathered, fetch};
+use super::query::{keep, kinds, reading, set_back};
+use super::read::{Gathered, fetch, text, version};
+use super::repeated::Repeated;
 use super::{Object, Schema};
 
 /// With more changed tables than this, all are read.
@@ -95,23 +96,23 @@ pub(crate) const PG_CLASS: u32 = 1259;
 /// What is there of the relations that did not change.
 const PRESENT: &str = "
     select 'present', c.tableoid, 0, 0, '', string_agg(c.oid::text, ' ') from pg_class c
-    where c.relkind in ('r', 'p', 'f', 'v', 'm', 'S') and c.oid <> all ({changed}) group by 2
-    union all select 'present', 'pg_class'::regclass::oid, 0, 0, '', string_agg(indexrelid::text, ' ') from pg_index where indrelid <> all ({changed})
+    where c.relkind in ('r', 'p', 'f', 'v', 'm', 'S') and c.oid <> all ($1) group by 2
+    union all select 'present', 'pg_class'::regclass::oid, 0, 0, '', string_agg(indexrelid::text, ' ') from pg_index where indrelid <> all ($1)
     union all select 'present', 'pg_constraint'::regclass::oid, 0, 0, '', string_agg(oid::text, ' ') from pg_constraint
-        where conrelid <> 0 and conrelid <> all ({changed})
+        where conrelid <> 0 and conrelid <> all ($1)
     union all select 'present', 'pg_trigger'::regclass::oid, 0, 0, '', string_agg(oid::text, ' ') from pg_trigger
-        where tgrelid <> all ({changed}) and (not tgisinternal or tgparentid <> 0)
-    union all select 'present', 'pg_rewrite'::regclass::oid, 0, 0, '', string_agg(oid::text, ' ') from pg_rewrite where ev_class <> all ({changed})
-    union all select 'present', 'pg_policy'::regclass::oid, 0, 0, '', string_agg(oid::text, ' ') from pg_policy where polrelid <> all ({changed})
+        where tgrelid <> all ($1) and (not tgisinternal or tgparentid <> 0)
+    union all select 'present', 'pg_rewrite'::regclass::oid, 0, 0, '', string_agg(oid::text, ' ') from pg_rewrite where ev_class <> all ($1)
+    union all select 'present', 'pg_policy'::regclass::oid, 0, 0, '', string_agg(oid::text, ' ') from pg_policy where polrelid <> all ($1)
     union all select 'present', 'pg_statistic_ext'::regclass::oid, 0, 0, '', string_agg(oid::text, ' ') from pg_statistic_ext
-        where stxrelid <> all ({changed});
-    ";
+        where stxrelid <> all ($1)";
 
 /// A schema that is looked at again and again, on a database that nobody else changes.
 #[derive(Debug)]
 pub struct Reader {
     gathered: Gathered,
     mark: Mark,
+    repeated: Repeated,
 }
 
 /// What a look needs to know of the one before.
@@ -143,9 +144,10 @@ impl Reader {
     /// # Errors
     /// What the connection or the server say.
     pub async fn open(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let mark = Mark::read(connection).await?;
-        let gathered = fetch(connection, None, Gathered::default()).await?;
-        Ok(Self { gathered, mark })
+        let mut repeated = Repeated::default();
+        let mark = Mark::read(connection, &mut repeated).await?;
+        let gathered = fetch(connection).await?;
+        Ok(Self { gathered, mark, repeated })
     }
 
     /// The schema as it was at the last look.
@@ -164,7 +166,18 @@ impl Reader {
 
     /// The same, and what that took.
     pub(crate) async fn see(&mut self, connection: &mut PgConnection) -> Result<Seen, sqlx::Error> {
-        let now = Mark::read(connection).await?;
+        match self.try_see(connection).await {
+            Err(error) if self.repeated.forget(&error) => {
+                self.mark = Mark::read(connection, &mut self.repeated).await?;
+                self.gathered = fetch(connection).await?;
+                Ok(Seen::All)
+            }
+            seen => seen,
+        }
+    }
+
+    async fn try_see(&mut self, connection: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+        let now = Mark::read(connection, &mut self.repeated).await?;
         let before = std::mem::replace(&mut self.mark, now);
         let changed = match before.shared == self.mark.shared {
             true => self.changed(connection, &before).await?,
@@ -175,20 +188,26 @@ impl Reader {
         {
             return Ok(Seen::Some { changed, gone });
         }
-        self.gathered = fetch(connection, None, Gathered::default()).await?;
+        self.gathered = fetch(connection).await?;
         Ok(Seen::All)
+    }
+
+    /// What it has prepared in its session, for whoever looks after it.
+    pub(crate) fn repeated(&mut self) -> &mut Repeated {
+        &mut self.repeated
     }
 
     /// The relations that changed since the mark; none if all must be read.
     async fn changed(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         since: &Mark,
     ) -> Result<Option<BTreeSet<i64>>, sqlx::Error> {
         let links = since.links.symmetric_difference(&self.mark.links);
         let of_link = |link: &String| link.split(':').next().and_then(|id| id.parse::<i64>().ok());
         let mut relations: BTreeSet<i64> = links.filter_map(of_link).collect();
-        let sql = newer(CHANGED, &since.transaction);
+        let transaction = format!("'{}'", since.transaction);
+        let sql = self.repeated.run(&newer(CHANGED), ("xid", &transaction));
         for row in sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await? {
             let id: i64 = row.try_get("id")?;
             let known = u32::try_from(id)
@@ -203,8 +222,9 @@ impl Reader {
         if relations.len() > MOST {
             return Ok(None);
         }
-        let unread = sqlx::raw_sql(AssertSqlSafe(newer(&unread(), &since.transaction)));
-        let unread: bool = unread.fetch_one(connection).await?.try_get(0)?;
+        let sql = self.repeated.run(&newer(&unread()), ("xid", &transaction));
+        let unread: bool =
+            sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?.try_get(0)?;
         Ok((!unread).then_some(relations))
     }
 
@@ -218,7 +238,10 @@ impl Reader {
         let mut columns = before.columns.clone();
         columns.retain(|(class, id), _| *class != PG_CLASS || !changed.contains(&i64::from(*id)));
         let rest = Gathered { columns, ..Gathered::default() };
-        let mut now = fetch(connection, Some(changed), rest).await?;
+        let sql = self.repeated.run(&kinds(), NONE);
+        let there = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;
+        let sql = self.sql(version(connection), text(&there, 0)?, changed);
+        let mut now = rest.and(connection, sql).await?;
         let mut gone = BTreeSet::new();
         for (id, object) in &before.objects {
             if now.objects.contains_key(id) {
@@ -239,11 +262,32 @@ impl Reader {
         self.gathered = now;
         Ok(enough.then_some(gone))
     }
+
+    /// The message that reads these relations, and what is no relation.
+    fn sql(&mut self, version: u32, kinds: &str, changed: &BTreeSet<i64>) -> String {
+        let ids = array(changed);
+        let parts = [keep(), PRESENT.to_owned()].into_iter();
+        let parts = parts.chain(reading(version, kinds, Some("$1"))).chain([set_back()]);
+        parts.map(|part| self.repeated.run(&part, ("oid[]", &ids))).collect()
+    }
 }
 
+/// These numbers as SQL.
+pub(crate) fn array(ids: &BTreeSet<i64>) -> String {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    format!("'{{{}}}'", ids.join(","))
+}
+
+/// Of a statement without a parameter.
+pub(crate) const NONE: (&str, &str) = ("", "");
+
 impl Mark {
-    async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let row = sqlx::raw_sql(MARK).fetch_one(connection).await?;
+    async fn read(
+        connection: &mut PgConnection,
+        repeated: &mut Repeated,
+    ) -> Result<Self, sqlx::Error> {
+        let sql = repeated.run(MARK, NONE);
+        let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
         let links: Option<String> = row.try_get("links")?;
         let links = links.unwrap_or_default();
         Ok(Self {
@@ -271,14 +315,13 @@ fn reaches_others(before: &Gathered, now: &Gathered) -> bool {
     before.objects.iter().any(object) || now.read_anew.iter().any(columns)
 }
 
-/// Puts in what `{new catalog}` stands for.
-fn newer(sql: &str, transaction: &str) -> String {
+/// Puts in what `{new catalog}` stands for: that a row is no older than the transaction `$1`, whose age is asked for once.
+fn newer(sql: &str) -> String {
     let mut parts = sql.split("{new ");
     let mut newer = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (of, rest) = part.split_once('}').expect("a brace that is opened is closed");
-        newer +=
-            &format!("pg_catalog.age({of}.xmin) <= pg_catalog.age('{transaction}'::xid){rest}");
+        newer += &format!("pg_catalog.age({of}.xmin) <= (select pg_catalog.age($1)){rest}");
     }
     newer
 }
@@ -288,12 +331,4 @@ fn unread() -> String {
     let each = NAMED.iter().map(|named| UNREAD.replace("{named}", named));
     let each: Vec<String> = each.chain([UNREAD_LABELS.to_owned()]).collect();
     format!("select {}", each.join(" or "))
-}
-
-/// The query that reads all, or these relations and what is no relation.
-pub(super) fn sql(version: u32, kinds: &str, changed: Option<&BTreeSet<i64>>) -> String {
-    let Some(changed) = changed else { return query_of(version, kinds, None, "") };
-    let ids: Vec<String> = changed.iter().map(i64::to_string).collect();
-    let ids = format!("array[{}]::oid[]", ids.join(","));
-    query_of(version, kinds, Some(&ids), &PRESENT.replace("{changed}", &ids))
 }

@@ -7,6 +7,7 @@ pub(crate) mod again;
 mod difference;
 mod query;
 mod read;
+pub(crate) mod repeated;
 mod stored;
 
 use std::collections::BTreeMap;

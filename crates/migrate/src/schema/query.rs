@@ -11,7 +11,7 @@ const PARTS: [&str; 6] = [
 ];
 
 /// What changes the text that PostgreSQL makes of its catalogs, or how fast it makes it, and what it is set to for the reading.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("search_path", "pg_catalog, pg_temp"),
     ("quote_all_identifiers", "off"),
     ("standard_conforming_strings", "on"),
@@ -24,6 +24,7 @@ const SETTINGS: [(&str, &str); 12] = [
     ("xmloption", "content"),
     ("jit", "off"),
     ("max_parallel_workers_per_gather", "0"),
+    ("plan_cache_mode", "force_generic_plan"),
 ];
 
 /// What is in no migration's hands.
@@ -37,8 +38,8 @@ const RELATIONS: &str =
     and {own relnamespace} and {free pg_class oid})";
 
 const TYPES: &str = "(select t.oid from pg_type t left join pg_class c on c.oid = t.typrelid
-    where t.typtype <> 'm' and (t.typrelid = 0 or c.relkind = 'c') and {own t.typnamespace} and {free pg_type t.oid}
-      and t.oid not in (select typarray from pg_type where typarray <> 0))";
+    where t.oid >= 16384 and t.typtype <> 'm' and (t.typrelid = 0 or c.relkind = 'c') and {own t.typnamespace} and {free pg_type t.oid}
+      and t.oid not in (select typarray from pg_type where oid >= 16384 and typarray <> 0))";
 
 /// Kinds that most databases have nothing of, each with the catalog and the column that tells: what users make has numbers from
 /// 16384 on. To plan a query that finds nothing costs as much as to read a hundred tables.
@@ -89,7 +90,12 @@ pub(super) fn kinds() -> String {
 /// All of it as one message, which the server runs in one transaction if none is open. What it sets is set back.
 #[cfg(test)]
 fn query(version: u32) -> String {
-    query_of(version, &"1".repeat(KINDS.len()), None, "")
+    query_of(version, &all(), None, "")
+}
+
+#[cfg(test)]
+fn all() -> String {
+    "1".repeat(KINDS.len())
 }
 
 /// Leaves out the statements that begin after `--if KIND` where `kinds`, the answer to [`kinds`], has none of that.
@@ -117,17 +123,37 @@ const OF_RELATIONS: usize = 2;
 
 /// The same, of the `kinds` that there are, with `first` before it.
 pub(super) fn query_of(version: u32, kinds: &str, only: Option<&str>, first: &str) -> String {
-    let keep: String = SETTINGS.iter().map(|(name, value)| setting(name, value)).collect();
-    let give_back: String = SETTINGS.iter().map(|(name, _)| set_back(name)).collect();
-    let part = |(index, part): (usize, &&str)| {
+    let parts: Vec<String> = reading(version, kinds, only).collect();
+    format!("{};\n{first}{};\n{}", keep(), parts.join(";\n"), set_back())
+}
+
+/// The statements that read what there is of `kinds`.
+pub(super) fn reading(
+    version: u32,
+    kinds: &str,
+    only: Option<&str>,
+) -> impl Iterator<Item = String> {
+    PARTS.iter().enumerate().flat_map(move |(index, part)| {
         let part = for_version(&of_kinds(part, kinds), version);
-        match only.filter(|_| index < OF_RELATIONS) {
+        let part = match only.filter(|_| index < OF_RELATIONS) {
             Some(only) => expand(&part.replace("{relations}", &these(only))),
             None => expand(&part),
+        };
+        statements(&part)
+    })
+}
+
+/// Takes a text apart where a line ends with a semicolon, which a mark of the version may follow.
+fn statements(sql: &str) -> Vec<String> {
+    let (mut statements, mut statement) = (Vec::new(), String::new());
+    for line in sql.lines() {
+        let end = line.split(" --@").next().and_then(|line| line.trim_end().strip_suffix(';'));
+        statement.extend([end.unwrap_or(line), "\n"]);
+        if end.is_some() {
+            statements.push(std::mem::take(&mut statement));
         }
-    };
-    let parts: String = PARTS.iter().enumerate().map(part).collect();
-    format!("{keep}{first}{parts}{give_back}")
+    }
+    statements
 }
 
 /// Those of the relations that are in the array `only`.
@@ -136,15 +162,23 @@ fn these(only: &str) -> String {
     format!("{all} and oid = any ({only}))")
 }
 
-fn setting(name: &str, value: &str) -> String {
-    let kept = kept(name);
-    format!(
-        "select set_config('{kept}', current_setting('{name}'), true), set_config('{name}', '{value}', true);\n"
-    )
+/// The statement that sets what the reading needs, and keeps what was set before.
+pub(super) fn keep() -> String {
+    let each = SETTINGS.iter().map(|(name, value)| {
+        let kept = kept(name);
+        format!(
+            "set_config('{kept}', current_setting('{name}'), true), set_config('{name}', '{value}', true)"
+        )
+    });
+    format!("select {}", each.collect::<Vec<_>>().join(",\n    "))
 }
 
-fn set_back(name: &str) -> String {
-    format!("select set_config('{name}', current_setting('{}'), true);\n", kept(name))
+/// The statement that sets it back.
+pub(super) fn set_back() -> String {
+    let each = SETTINGS
+        .iter()
+        .map(|(name, _)| format!("set_config('{name}', current_setting('{}'), true)", kept(name)));
+    format!("select {}", each.collect::<Vec<_>>().join(",\n    "))
 }
 
 /// Where the value that a setting had is kept meanwhile.
@@ -217,6 +251,10 @@ mod tests {
             assert!(!query.contains('{') && !query.contains('}'));
             // A statement whose end stands in a line that was left out would swallow the next one.
             assert!(!query.contains(";;") && query.matches("\nselect ").count() > 40);
+            assert_eq!(
+                query.matches(";\n").count(),
+                1 + reading(version * 10_000, &all(), None).count()
+            );
         }
     }
 

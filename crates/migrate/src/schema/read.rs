@@ -1,13 +1,12 @@
 //! From the rows of the catalogs to a [`Schema`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, PgConnection, Row as _, ValueRef as _};
 
-use super::again::sql;
-use super::query::kinds;
+use super::query::{kinds, query_of};
 use super::{Column, Object, Schema};
 
 /// Between the lines of a text.
@@ -37,31 +36,39 @@ pub(super) struct Gathered {
 
 /// Reads all of it in two round trips.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
-    Ok(fetch(connection, None, Gathered::default()).await?.schema())
+    Ok(fetch(connection).await?.schema())
 }
 
-/// Reads all of it, or of the relations only those that `changed`, on top of what was `gathered`.
-pub(super) async fn fetch(
-    connection: &mut PgConnection,
-    changed: Option<&BTreeSet<i64>>,
-    mut gathered: Gathered,
-) -> Result<Gathered, sqlx::Error> {
-    // A pooler may hide the version; the oldest that is supported lacks only what came later.
-    let version = connection.server_version_num().unwrap_or(130_000);
+/// The same, as it was gathered.
+pub(super) async fn fetch(connection: &mut PgConnection) -> Result<Gathered, sqlx::Error> {
     let there = sqlx::raw_sql(AssertSqlSafe(kinds())).fetch_one(&mut *connection).await?;
-    let sql = sql(version, text(&there, 0)?, changed);
-    let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
-    while let Some(row) = rows.try_next().await? {
-        if let Either::Right(row) = row
-            && row.len() == 6
-        {
-            gathered.add(&row)?;
-        }
-    }
-    Ok(gathered)
+    let sql = query_of(version(connection), text(&there, 0)?, None, "");
+    Gathered::default().and(connection, sql).await
+}
+
+/// A pooler may hide the version; the oldest that is supported lacks only what came later.
+pub(super) fn version(connection: &PgConnection) -> u32 {
+    connection.server_version_num().unwrap_or(130_000)
 }
 
 impl Gathered {
+    /// What `sql` reads on top of it.
+    pub(super) async fn and(
+        mut self,
+        connection: &mut PgConnection,
+        sql: String,
+    ) -> Result<Self, sqlx::Error> {
+        let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
+        while let Some(row) = rows.try_next().await? {
+            if let Either::Right(row) = row
+                && row.len() == 6
+            {
+                self.add(&row)?;
+            }
+        }
+        Ok(self)
+    }
+
     fn add(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
         let what = text(row, 0)?;
         let id = (number(text(row, 1)?)?, number(text(row, 2)?)?);
@@ -128,7 +135,7 @@ impl Gathered {
 }
 
 /// A field as text; nothing for null. The simple protocol sends all of them so.
-fn text(row: &PgRow, index: usize) -> Result<&str, sqlx::Error> {
+pub(super) fn text(row: &PgRow, index: usize) -> Result<&str, sqlx::Error> {
     let value = row.try_get_raw(index)?;
     if value.is_null() {
         return Ok("");

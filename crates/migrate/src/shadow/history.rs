@@ -9,8 +9,12 @@ const ANALYZE: &str = "analyze pg_catalog.pg_class, pg_catalog.pg_attribute, pg_
     pg_catalog.pg_depend, pg_catalog.pg_index, pg_catalog.pg_proc, pg_catalog.pg_sequence, pg_catalog.pg_trigger, pg_catalog.pg_type";
 
 /// Copies the rows of the history tables, as far as they are there, and sets what numbers them; not the schemas of earlier runs,
-/// which may be large and are not looked at on a copy.
-pub(super) async fn copy(from: &mut PgConnection, to: &SecretString) -> Result<(), sqlx::Error> {
+/// which may be large and are not looked at on a copy. `many`: the copy has many tables.
+pub(super) async fn copy(
+    from: &mut PgConnection,
+    to: &SecretString,
+    many: bool,
+) -> Result<(), sqlx::Error> {
     let tables = sqlx::raw_sql(
         "select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind = 'r' and c.oid = to_regclass(c.relname) and (c.relname = 'refinery_schema_history' or c.relname like
@@ -18,7 +22,9 @@ pub(super) async fn copy(from: &mut PgConnection, to: &SecretString) -> Result<(
     );
     let tables = tables.fetch_all(&mut *from).await?;
     let mut connection = PgConnection::connect(to.expose_secret()).await?;
-    sqlx::raw_sql(ANALYZE).execute(&mut connection).await?;
+    if many {
+        sqlx::raw_sql(ANALYZE).execute(&mut connection).await?;
+    }
     for table in tables {
         copy_table(from, &mut connection, table.try_get("name")?).await?;
     }

@@ -297,7 +297,8 @@ impl Content<'_> {
             None => None,
         };
         if flaw.is_none() {
-            let copied = history::copy(&mut database.connection, to).await;
+            let few = dump.as_ref().and_then(Dump::part).is_some_and(|part| part.is_small());
+            let copied = history::copy(&mut database.connection, to, !few).await;
             copied.map_err(|error| failed(database, &error))?;
         }
         Ok((missing, flaw))

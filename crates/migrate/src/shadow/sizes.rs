@@ -34,6 +34,13 @@ const EXACT: &str = "case c.relkind when 'p'
     else pg_total_relation_size(c.oid) end";
 const ROUGH: &str = "c.relpages::int8 * current_setting('block_size')::int8";
 
+/// How many of them there are.
+pub(crate) async fn count(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
+    let count = format!("select count(*) from ({}) sizes", SIZES.replace("BYTES", "0"));
+    let count = sqlx::raw_sql(sqlx::AssertSqlSafe(count)).fetch_one(connection).await?;
+    Ok(usize::try_from(count.try_get::<i64, _>(0)?).unwrap_or(usize::MAX))
+}
+
 /// Reads the sizes. Writes nothing, waits for nobody for longer than a second.
 pub(crate) async fn read(connection: &mut PgConnection) -> Result<Sizes, sqlx::Error> {
     sqlx::raw_sql("begin read only; set local lock_timeout = '1s'")

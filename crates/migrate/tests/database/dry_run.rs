@@ -66,6 +66,26 @@ async fn a_dry_run_runs_everything_and_leaves_no_trace() {
     assert!(is_gone(&database, dry_run.tried_on.as_ref().unwrap()).await);
 }
 
+/// Shows C-MIG-7: what a trial prepares in its session is in the scripts' hands, too.
+#[tokio::test]
+async fn a_script_that_drops_what_is_prepared_is_looked_at_all_the_same() {
+    let Some(database) = TestDatabase::new().await else { return };
+    let files = Files::new(&[
+        ("V0001__a", "create table a (id int, b int)", "drop table a"),
+        (
+            "V0002__b",
+            "alter table a drop b;\ndeallocate all",
+            "deallocate all;\nalter table a add b int",
+        ),
+        ("V0003__c", "create table c (id int);\ndeallocate all", "deallocate all"),
+    ]);
+    let dry_run = connect(&database).await.dry_run(&files.read()).await.unwrap();
+    let [a, b, c] = dry_run.migrations.as_slice() else { panic!("{dry_run}") };
+    assert!(a.rollback_restores() && b.rollback_restores(), "{dry_run}");
+    assert!(b.schema_change.contains("-column b integer"), "{dry_run}");
+    assert_eq!(c.rollback, Verdict::DoesNothing, "{dry_run}");
+}
+
 #[tokio::test]
 async fn a_script_that_fails_is_told_and_what_comes_after_it_is_not_tried() {
     let Some(database) = TestDatabase::new().await else { return };

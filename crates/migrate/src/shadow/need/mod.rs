@@ -144,7 +144,15 @@ pub(super) fn part(graph: &Graph, scripts: &[&Script]) -> Result<Part, String> {
     Ok(Part { copied, left_out, taken, expected })
 }
 
+/// From how many tables on it is worth the while to count what is in the catalogs of a copy.
+const MANY: usize = 200;
+
 impl Part {
+    /// Whether it has few tables.
+    pub(super) fn is_small(&self) -> bool {
+        self.copied.tables < MANY
+    }
+
     /// The statements of `pg_dump`'s that make it; the reason if one of them may look at more than it names.
     pub(super) fn of_dump(
         &self,
