@@ -284,7 +284,7 @@ pub(crate) enum MigrateCommand {
         #[command(flatten)]
         ask: ask::Squash,
     },
-    /// Apply what is pending to all databases of the environment's fleet: a canary, then waves.
+    /// Apply what is pending to all databases of the environment's fleet, or roll them back: a canary, then waves.
     Fleet(MigrateFleet),
     /// Take over the migrations of another tool: its files, and with `--database-too` its history.
     Adopt {
@@ -333,6 +333,8 @@ pub(crate) struct MigrateFleet {
     /// Only show how each stands: what is pending, what others have changed; nothing is applied.
     #[arg(long, conflicts_with_all = ["to", "contract"])]
     pub status: bool,
+    #[command(flatten)]
+    pub back: ask::FleetRollback,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,6 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::database::Database;
 use crate::files::Migrations;
 use crate::progress::{Progress, Ran};
+use crate::rollback::RolledBack;
 use crate::settings::Settings;
 
 pub use report::{FleetOutcome, FleetReport, FleetResult};
@@ -33,23 +34,33 @@ pub struct FleetOptions {
     pub max_failures: usize,
     /// How far each wave goes, in per cent of the databases after the canary; the last wave takes all that are left.
     pub waves: Vec<u8>,
-    /// Goes no further than this migration.
-    pub to: Option<i32>,
-    /// Also what is of the contract phase.
-    pub contract: bool,
+}
+
+/// What is done with each database of a fleet.
+#[derive(Debug, Clone, Copy)]
+pub enum Work<'a> {
+    /// What is pending is applied.
+    Apply {
+        /// Of these.
+        migrations: &'a Migrations,
+        /// Goes no further than this one.
+        to: Option<i32>,
+        /// Also what is of the contract phase.
+        contract: bool,
+    },
+    /// What is newer than this migration, which stays, is rolled back with the scripts that the database keeps. 0 keeps none.
+    Rollback {
+        /// The migration.
+        to: i32,
+        /// Also where that loses data.
+        accept_data_loss: bool,
+    },
 }
 
 impl Default for FleetOptions {
     /// The first target alone, then a tenth, then the rest; eight at once; no failure is tolerated.
     fn default() -> Self {
-        Self {
-            canary: None,
-            concurrency: 8,
-            max_failures: 0,
-            waves: vec![10, 100],
-            to: None,
-            contract: false,
-        }
+        Self { canary: None, concurrency: 8, max_failures: 0, waves: vec![10, 100] }
     }
 }
 
@@ -121,13 +132,13 @@ pub async fn each<T, F: Future<Output = Result<T, String>>>(
     futures_util::stream::iter(targets).map(one).buffer_unordered(at_once.max(1)).collect().await
 }
 
-/// Applies what is pending to every database of a fleet.
+/// Does the work in every database of a fleet.
 ///
 /// # Errors
 /// [`FleetError`] if the fleet makes no sense; nothing was touched. What came of each database is in the [`FleetReport`].
-pub async fn apply(
+pub async fn go(
     targets: Vec<FleetTarget>,
-    migrations: &Migrations,
+    work: Work<'_>,
     settings: &Settings,
     options: &FleetOptions,
     on: OnFleet<'_>,
@@ -136,7 +147,7 @@ pub async fn apply(
     let waves = waves::split(rest, &options.waves)?;
     let (of, count) = (1 + waves.iter().map(Vec::len).sum::<usize>(), waves.len());
     let mut fleet =
-        Fleet { migrations, settings, options, on, report: FleetReport::default(), failed: 0, of };
+        Fleet { work, settings, options, on, report: FleetReport::default(), failed: 0, of };
     for (number, wave) in std::iter::once(vec![canary]).chain(waves).enumerate() {
         if fleet.report.stopped.is_none() {
             on(&FleetProgress::Wave { number, of: count, databases: wave.len() });
@@ -148,7 +159,7 @@ pub async fn apply(
 
 /// A fleet at work.
 struct Fleet<'a> {
-    migrations: &'a Migrations,
+    work: Work<'a>,
     settings: &'a Settings,
     options: &'a FleetOptions,
     on: OnFleet<'a>,
@@ -165,8 +176,7 @@ impl Fleet<'_> {
         loop {
             while self.report.stopped.is_none() && running.len() < self.options.concurrency.max(1) {
                 let Some(target) = waiting.pop_front() else { break };
-                let (migrations, settings) = (self.migrations, self.settings);
-                running.push(migrate_one(target, migrations, settings, self.options, self.on));
+                running.push(one(target, self.work, self.settings, self.on));
             }
             let Some(result) = running.next().await else { break };
             self.ended(number, result);
@@ -179,7 +189,7 @@ impl Fleet<'_> {
     }
 
     fn ended(&mut self, number: usize, result: FleetResult) {
-        if matches!(result.outcome, FleetOutcome::Failed { .. }) {
+        if result.outcome.is_failure() {
             self.failed += 1;
             if number == 0 {
                 self.report.stopped = Some("the canary failed".into());
@@ -194,45 +204,69 @@ impl Fleet<'_> {
     }
 }
 
-async fn migrate_one(
+async fn one(
     target: FleetTarget,
-    migrations: &Migrations,
+    work: Work<'_>,
     settings: &Settings,
-    options: &FleetOptions,
     on: OnFleet<'_>,
 ) -> FleetResult {
     let start = Instant::now();
     let name = target.name.clone();
     let mut tell = |progress: &Progress| on(&FleetProgress::Database { name: &name, progress });
-    let outcome = match apply_one(&target, migrations, settings, options, &mut tell).await {
-        Ok((ran, waits)) if ran.is_empty() => FleetOutcome::UpToDate { waits },
-        Ok((ran, waits)) => FleetOutcome::Applied { ran, waits },
-        Err((ran, error)) => FleetOutcome::Failed { ran, error },
+    let outcome = match Database::connect(&target.url, settings.clone()).await {
+        Ok(mut database) => match work {
+            Work::Apply { migrations, to, contract } => {
+                apply_one(&mut database, migrations, to, contract, &mut tell).await
+            }
+            Work::Rollback { to, accept_data_loss } => {
+                roll_back_one(&mut database, to, accept_data_loss, &mut tell).await
+            }
+        },
+        Err(error) => failed(Vec::new(), &error),
     };
     FleetResult { name: target.name, outcome, took: start.elapsed() }
 }
 
-type Waits = Option<liftlock_model::MigrationId>;
+fn failed(ran: Vec<Ran>, error: &dyn fmt::Display) -> FleetOutcome {
+    FleetOutcome::Failed { ran, error: error.to_string() }
+}
 
 async fn apply_one(
-    target: &FleetTarget,
+    database: &mut Database,
     migrations: &Migrations,
-    settings: &Settings,
-    options: &FleetOptions,
+    to: Option<i32>,
+    contract: bool,
     tell: &mut (dyn FnMut(&Progress) + Send),
-) -> Result<(Vec<Ran>, Waits), (Vec<Ran>, String)> {
-    let nothing = |error: String| (Vec::new(), error);
-    let mut database = Database::connect(&target.url, settings.clone())
-        .await
-        .map_err(|error| nothing(error.to_string()))?;
-    let waits = match options.contract {
+) -> FleetOutcome {
+    let waits = match contract {
         true => None,
-        false => database.waits(migrations).await.map_err(|error| nothing(error.to_string()))?,
+        false => match database.waits(migrations).await {
+            Ok(waits) => waits.filter(|first| to.is_none_or(|to| to >= first.version)),
+            Err(error) => return failed(Vec::new(), &error),
+        },
     };
-    let waits = waits.filter(|first| options.to.is_none_or(|to| to >= first.version));
-    let to = waits.as_ref().map(|first| first.version - 1).or(options.to);
+    let to = waits.as_ref().map(|first| first.version - 1).or(to);
     match database.apply(migrations, to, tell).await {
-        Ok(ran) => Ok((ran, waits)),
-        Err(error) => Err((error.ran, error.failure.to_string())),
+        Ok(ran) if ran.is_empty() => FleetOutcome::UpToDate { waits },
+        Ok(ran) => FleetOutcome::Applied { ran, waits },
+        Err(error) => failed(error.ran, &error.failure),
+    }
+}
+
+async fn roll_back_one(
+    database: &mut Database,
+    to: i32,
+    accept_data_loss: bool,
+    tell: &mut (dyn FnMut(&Progress) + Send),
+) -> FleetOutcome {
+    // Of a database that never came so far, nothing is newer.
+    let newest = match database.applied().await {
+        Ok(applied) => applied.iter().map(|one| one.version).max().unwrap_or(0),
+        Err(error) => return failed(Vec::new(), &error),
+    };
+    match database.rollback(to.min(newest), accept_data_loss, tell).await {
+        Ok(RolledBack { ran, refused: Some(refused) }) => FleetOutcome::Refused { ran, refused },
+        Ok(RolledBack { ran, .. }) => FleetOutcome::RolledBack { ran },
+        Err(error) => failed(error.ran, &error.failure),
     }
 }

@@ -103,7 +103,6 @@ fn options(fleet: &Fleet) -> FleetOptions {
         concurrency: number(fleet.concurrency),
         max_failures: number(fleet.max_failures),
         waves: fleet.waves.clone(),
-        ..FleetOptions::default()
     }
 }
 

@@ -64,6 +64,17 @@ async fn a_fleet_is_migrated_by_its_environment() {
     assert_eq!(with_table(&project, &names, "a").await, [true, false, true, true]);
     let ran = project.events("migration_ran").await;
     assert_eq!(ran.last().unwrap()["database"], names[1].as_str());
+
+    // All of them, each from where it is.
+    let back = ["migrate", "fleet", "--rollback-to", "0", "--reason", "ticket 7"];
+    project.run(&back).await.exits(0).says("3 rolled back, 1 had nothing newer");
+    assert_eq!(with_table(&project, &names, "a").await, [false; 4]);
+    let ran = project.events("migration_ran").await;
+    let rolled_back = |one: &&serde_json::Value| one["rollback"] == true;
+    assert_eq!(ran.iter().filter(rolled_back).count(), 4, "{ran:#?}");
+    let by_hand = project.events("migrations_by_hand").await;
+    assert_eq!(by_hand.last().unwrap()["reason"], "ticket 7", "{by_hand:#?}");
+
     let nobody = ["migrate", "status", "--database", "nobody"];
     project.run(&nobody).await.exits(2).says("none of the fleet's 4 databases");
 }

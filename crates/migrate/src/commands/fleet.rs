@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::Settings;
-use crate::fleet::{self, FleetOptions, FleetProgress, FleetReport, FleetTarget};
+use crate::fleet::{self, FleetOptions, FleetProgress, FleetReport, FleetTarget, Work};
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
@@ -42,10 +42,50 @@ pub struct Fleet {
     /// Only shows how each stands: what is pending, what others have changed; nothing is applied
     #[arg(long, conflicts_with_all = ["canary", "max_failures", "waves", "to", "contract"])]
     status: bool,
+    #[command(flatten)]
+    back: FleetRollback,
+}
+
+/// How far a fleet is rolled back, where that is asked for.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct FleetRollback {
+    /// Rolls each database back to this migration, such as V0041, which stays; 0 keeps none. What is older there is left alone
+    #[arg(long, value_name = "VERSION", value_parser = version, conflicts_with_all = ["to", "contract", "status"])]
+    rollback_to: Option<i32>,
+    /// Rolls back also where that loses data
+    #[arg(long, requires = "rollback_to")]
+    accept_data_loss: bool,
+    /// Rolls back also with scripts that were changed since their migration was applied and that nobody has tried since
+    #[arg(long, requires = "rollback_to")]
+    accept_unproven: bool,
+    /// Why it is rolled back, for the history
+    #[arg(long, value_name = "TEXT", requires = "rollback_to")]
+    reason: Option<String>,
+}
+
+impl FleetRollback {
+    /// What is to be done, if it is this.
+    pub fn work(&self) -> Option<Work<'static>> {
+        let to = self.rollback_to?;
+        Some(Work::Rollback { to, accept_data_loss: self.accept_data_loss })
+    }
+
+    /// Why, where somebody said so.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// How it is done.
+    pub fn settings(&self, settings: Settings) -> Settings {
+        let accept_unproven = self.accept_unproven || settings.accept_unproven;
+        let reason = self.reason.clone().or_else(|| settings.reason.clone());
+        Settings { accept_unproven, reason, ..settings }
+    }
 }
 
 impl Fleet {
-    /// Applies what is pending to all databases, or shows how they stand.
+    /// Applies what is pending to all databases, rolls them back, or shows how they stand.
     ///
     /// # Errors
     /// What went wrong, with the exit code.
@@ -59,10 +99,17 @@ impl Fleet {
             concurrency: self.concurrency.into(),
             max_failures: self.max_failures,
             waves: self.waves.clone(),
-            to: self.to,
-            contract: self.contract,
         };
-        let report = over_fleet(desk, targets, &desk.settings()?, &how).await?;
+        let settings = self.back.settings(desk.settings()?);
+        let report = match self.back.work() {
+            Some(work) => over_fleet(desk, targets, work, &settings, &how).await?,
+            None => {
+                let migrations = desk.migrations()?;
+                let (to, contract) = (self.to, self.contract);
+                let work = Work::Apply { migrations: &migrations, to, contract };
+                over_fleet(desk, targets, work, &settings, &how).await?
+            }
+        };
         Ok(End { text: report.to_string(), exit: report.exit(), json: json!(report) })
     }
 
@@ -101,19 +148,19 @@ pub async fn fleet_status(
     Ok(End { text: survey.to_string(), exit: survey.exit(), json: json!(survey) })
 }
 
-/// Applies what is pending to all databases of a fleet.
+/// Does the work in all databases of a fleet, and tells what happens.
 ///
 /// # Errors
-/// If the files or the fleet make no sense; nothing was touched.
+/// If the fleet makes no sense; nothing was touched.
 pub async fn over_fleet(
     desk: &dyn Desk,
     targets: Vec<FleetTarget>,
+    work: Work<'_>,
     settings: &Settings,
     how: &FleetOptions,
 ) -> Result<FleetReport, Failed> {
-    let migrations = desk.migrations()?;
     let tell = |progress: &FleetProgress<'_>| tell(desk, progress);
-    fleet::apply(targets, &migrations, settings, how, &tell).await.map_err(Failed::usage)
+    fleet::go(targets, work, settings, how, &tell).await.map_err(Failed::usage)
 }
 
 fn tell(desk: &dyn Desk, progress: &FleetProgress<'_>) {

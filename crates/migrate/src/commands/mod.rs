@@ -24,7 +24,7 @@ pub use check::Check;
 pub use desk::{Desk, End, Failed};
 pub use drift::Drift;
 pub use dry_run::Reports;
-pub use fleet::{Fleet, fleet_status, over_fleet};
+pub use fleet::{Fleet, FleetRollback, fleet_status, over_fleet};
 pub use new::New;
 pub use prove::Prove;
 pub use resolve::Resolve;

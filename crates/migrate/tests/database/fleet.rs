@@ -227,6 +227,43 @@ async fn a_fleet_that_was_killed_is_gone_on_with() {
     assert_eq!(tenants.with_table("a").await, 6);
 }
 
+/// Shows C-MIG-6: one command takes a whole fleet back, the canary first, with the scripts that each database keeps. What would lose
+/// data is not done, and what stops it is mended and gone on with; what never came so far is left alone.
+#[tokio::test]
+async fn a_fleet_is_rolled_back_with_one_command() {
+    let Some(tenants) = Tenants::new(4).await else { return };
+    let files = Files::new(&[A, B]);
+    let list = tenants.list(&files);
+    files.write("three.txt", &tenants.names[..3].join("\n"));
+    let three = files.path().join("three.txt").to_str().unwrap().to_owned();
+    assert_eq!(tenants.migrate(&files, &["--list", &three]).0, 0);
+    execute(&mut session(&tenants.url(1)).await, "insert into b values (1), (2)").await;
+    let without = Files::new(&[]);
+
+    let back = ["--list", &list, "--rollback-to", "V0001", "--concurrency", "1"];
+    let (code, report, said) = tenants.migrate(&without, &back);
+    assert_eq!((code, states(&report, "rolled_back")), (1, 1), "{said}");
+    assert_eq!((states(&report, "refused"), states(&report, "not_tried")), (1, 2), "{said}");
+    assert_eq!(report["results"][0]["name"], tenants.names[0], "the canary is first");
+    let refused = &report["results"][1]["outcome"]["refused"]["losses"][0];
+    assert_eq!(refused, "table b: 2 rows", "{report}");
+    assert_eq!(tenants.with_table("b").await, 2);
+
+    let accepted = [&back[..], &["--accept-data-loss", "--reason", "ticket 7"]].concat();
+    let (code, report, said) = tenants.migrate(&without, &accepted);
+    assert_eq!((code, states(&report, "rolled_back")), (0, 4), "{said}");
+    let ran = |at: usize| report["results"][at]["outcome"]["ran"].as_array().map(Vec::len);
+    assert_eq!([0, 1, 2, 3].map(ran), [0, 1, 1, 0].map(Some), "{report}");
+    assert_eq!((tenants.with_table("a").await, tenants.with_table("b").await), (3, 0));
+    let reasons = "select reason from liftlock_schema_history where action = 'rollback'";
+    let reason: String =
+        sqlx::query_scalar(reasons).fetch_one(&mut session(&tenants.url(1)).await).await.unwrap();
+    assert_eq!(reason, "ticket 7");
+
+    let (code, report, _) = tenants.migrate(&without, &[&back[..], &["--to", "V0001"]].concat());
+    assert_eq!((code, report), (2, Value::Null), "only one way at a time");
+}
+
 #[tokio::test]
 async fn a_fleet_that_makes_no_sense_is_refused() {
     let Some(tenants) = Tenants::new(1).await else { return };

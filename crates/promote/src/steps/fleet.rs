@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use liftlock_migrate::fleet::{
-    FleetOutcome, FleetProgress, FleetReport, FleetTarget, apply as go, each,
+    FleetOutcome, FleetProgress, FleetReport, FleetTarget, Work, each, go,
 };
 use liftlock_migrate::{Migrations, Progress, Ran, RolledBack, Settings};
 use liftlock_model::{Exit, Left};
@@ -88,7 +88,7 @@ pub(super) async fn apply(
     snapshot: Option<&str>,
     life: Life<'_>,
 ) -> Result<Vec<Ran>, StepError> {
-    let Members { mut targets, mut options } = members;
+    let Members { mut targets, options } = members;
     targets.retain(|target| {
         let known = seen.is_empty() || seen.contains_key(&target.name);
         if !known {
@@ -97,7 +97,7 @@ pub(super) async fn apply(
         known
     });
     // How far it goes was decided from what serves.
-    (options.to, options.contract) = (to, true);
+    let work = Work::Apply { migrations, to, contract: true };
     let settings = Settings {
         taken: snapshot.map(str::to_owned),
         ..frame.site.migration_settings(Some(frame.scribe.run()))?
@@ -110,7 +110,7 @@ pub(super) async fn apply(
             }
             life(&progress.to_string());
         };
-        go(targets, migrations, settings, options, &on).await
+        go(targets, work, settings, options, &on).await
     });
     let report =
         report.await.map_err(|error| StepError::of_kind(StepErrorKind::Configuration, &error))?;
@@ -123,16 +123,12 @@ async fn conclude(frame: &Frame<'_>, report: FleetReport) -> Result<Vec<Ran>, St
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for result in report.results {
         let name = result.name;
-        let ran = match result.outcome {
-            FleetOutcome::Applied { ran, .. } => ran,
-            FleetOutcome::Failed { ran, error } => {
-                errors.push(format!("{name}: {error}"));
-                ran
-            }
-            FleetOutcome::UpToDate { .. } | FleetOutcome::NotTried => Vec::new(),
-        };
-        record(frame, Some(&name), &ran, false).await?;
-        all.extend(ran);
+        if let FleetOutcome::Failed { error, .. } = &result.outcome {
+            errors.push(format!("{name}: {error}"));
+        }
+        let ran = result.outcome.ran();
+        record(frame, Some(&name), ran, false).await?;
+        all.extend_from_slice(ran);
     }
     if exit == Exit::Done { Ok(all) } else { Err(failed(&errors, of)) }
 }

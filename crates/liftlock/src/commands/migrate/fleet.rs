@@ -1,7 +1,7 @@
 //! `migrate fleet`: all databases of the environment's fleet.
 
 use liftlock_migrate::commands::{End, fleet_status, over_fleet};
-use liftlock_migrate::fleet::{FleetOptions, FleetOutcome, FleetReport, each};
+use liftlock_migrate::fleet::{FleetReport, Work, each};
 use liftlock_migrate::{Database, Settings};
 use liftlock_model::{Exit, RunId};
 use liftlock_promote::{Members, proven};
@@ -10,12 +10,20 @@ use serde_json::json;
 use super::apply::demanded_snapshot;
 use super::desk::EnvDesk;
 use super::place::Place;
+use super::rollback::demand_reason;
 use crate::cli::MigrateFleet;
 use crate::failure::Failure;
 
 pub(super) async fn run(place: &mut Place<'_>, ask: &MigrateFleet) -> Result<Exit, Failure> {
     let members = members(&place.desk).await?;
-    let held = place.held(async |place, run| go(place, members, ask, run).await);
+    let back = ask.back.work();
+    if back.is_some() {
+        demand_reason(place, ask.back.reason()).await?;
+    }
+    let held = place.held(async |place, run| match back {
+        Some(work) => roll_back(place, members, work, ask, run).await,
+        None => apply(place, members, ask, run).await,
+    });
     let report = Box::pin(held).await?;
     let end = End { text: report.to_string(), exit: report.exit(), json: json!(report) };
     Ok(place.desk.show("fleet", end))
@@ -36,7 +44,36 @@ async fn members(desk: &EnvDesk<'_>) -> Result<Members, Failure> {
     })
 }
 
-async fn go(
+/// Rolls all databases back. That it was done by hand, and why, is on record.
+async fn roll_back(
+    place: &Place<'_>,
+    members: Members,
+    work: Work<'_>,
+    ask: &MigrateFleet,
+    run: &RunId,
+) -> Result<FleetReport, Failure> {
+    let Members { targets, options } = members;
+    let settings = ask.back.settings(place.desk.settings.clone());
+    let report = over_fleet(place.desk(), targets, work, &settings, &options).await?;
+    record(place, run, &report, true).await?;
+    let end = End { text: report.to_string(), exit: report.exit(), json: json!(report) };
+    place.note(run, "fleet rollback", &end, ask.back.reason()).await?;
+    Ok(report)
+}
+
+async fn record(
+    place: &Place<'_>,
+    run: &RunId,
+    report: &FleetReport,
+    rollback: bool,
+) -> Result<(), Failure> {
+    for result in &report.results {
+        place.record(run, Some(&result.name), result.outcome.ran(), rollback).await?;
+    }
+    Ok(())
+}
+
+async fn apply(
     place: &Place<'_>,
     members: Members,
     ask: &MigrateFleet,
@@ -48,15 +85,10 @@ async fn go(
         settings.taken = demanded_snapshot(place, run, place.desk.console).await?;
     }
     let Members { targets, options } = members;
-    let how = FleetOptions { to: ask.to, contract: ask.contract, ..options };
-    let report = over_fleet(place.desk(), targets, &settings, &how).await?;
-    for result in &report.results {
-        if let FleetOutcome::Applied { ran, .. } | FleetOutcome::Failed { ran, .. } =
-            &result.outcome
-        {
-            place.record(run, Some(&result.name), ran, false).await?;
-        }
-    }
+    let migrations = place.desk().migrations()?;
+    let work = Work::Apply { migrations: &migrations, to: ask.to, contract: ask.contract };
+    let report = over_fleet(place.desk(), targets, work, &settings, &options).await?;
+    record(place, run, &report, false).await?;
     Ok(report)
 }
 

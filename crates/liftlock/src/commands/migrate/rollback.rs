@@ -16,7 +16,7 @@ pub(super) async fn run(
     ask: &Rollback,
     console: &Console,
 ) -> Result<Exit, Failure> {
-    demand_reason(place, ask).await?;
+    demand_reason(place, ask.reason()).await?;
     let back = place.held(async |place, run| roll_back(place, ask, run).await).await?;
     console.result("rolled_back", &back, || text(&back));
     match &back.refused {
@@ -26,8 +26,8 @@ pub(super) async fn run(
 }
 
 /// Refuses what the environment takes back only with a reason (C-RB-3). That it was refused is on record.
-async fn demand_reason(place: &Place<'_>, ask: &Rollback) -> Result<(), Failure> {
-    let Some(gate) = reason_gate(&place.desk.environment, ask.reason()) else { return Ok(()) };
+pub(super) async fn demand_reason(place: &Place<'_>, reason: Option<&str>) -> Result<(), Failure> {
+    let Some(gate) = reason_gate(&place.desk.environment, reason) else { return Ok(()) };
     let (verdict, reason) = (gate.verdict(), gate.reason.clone());
     let event = Event::GateEvaluated { gate: gate.gate.clone(), verdict, reason };
     place.write(&RunId::generate(), event).await?;
