@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use sqlx::postgres::PgRow;
+use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use crate::connect::MARK;
@@ -11,14 +11,14 @@ use crate::files::Migrations;
 use crate::outside;
 use crate::refinery;
 
-/// What both tables say, each as one text: Liftlock's newest word on each migration that is applied, and refinery's. Rows that
+/// A hash of what both tables say, each as one text: Liftlock's newest word on each migration that is applied, and refinery's. Rows that
 /// say of themselves that nothing came of them do not count, nor do those of a newer Liftlock.
 const HISTORIES: &str = "
-    select string_agg(version || ' ' || up_sha256 || ' ' || rollback_sha256 || E'\\n', '') from (
+    select encode(sha256(convert_to(coalesce(string_agg(version || ' ' || up_sha256 || ' ' || rollback_sha256 || E'\\n', ''), ''), 'UTF8')), 'hex') from (
         select distinct on (version) version, action, up_sha256, rollback_sha256 from liftlock_schema_history
         where action in ('apply', 'rollback', 'adopt', 'replace rollback', 'prove rollback')
         order by version, id desc) newest where action <> 'rollback';
-    select string_agg(version || ' ' || name || ' ' || checksum || E'\\n', '') from (
+    select encode(sha256(convert_to(coalesce(string_agg(version || ' ' || name || ' ' || checksum || E'\\n', ''), ''), 'UTF8')), 'hex') from (
         select version, name, checksum from refinery_schema_history order by version) applied";
 
 /// Whether our setting of the connection's beginning is there, no pooler having dropped it; which tables there are.
@@ -27,11 +27,24 @@ const THERE: &str = "
            and to_regclass('refinery_schema_history') is not null,
            to_regclass('liftlock_schema_journal') is not null";
 
+/// What both say of a database that has certain migrations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expected(pub(crate) [String; 2]);
+
+impl Expected {
+    pub(crate) fn of(migrations: &Migrations) -> Self {
+        Self(
+            [our_text(migrations), refinery_text(migrations)]
+                .map(|text| hex::encode(Sha256::digest(text))),
+        )
+    }
+}
+
 /// What both say.
 #[derive(Debug, Default)]
 pub(crate) struct Histories {
     /// None if it is for the longer look: a table is not there, or may not be read, or a pooler sits between.
-    texts: Option<[String; 2]>,
+    told: Option<Expected>,
     half_done: bool,
 }
 
@@ -53,17 +66,20 @@ impl Histories {
             return Ok(Self::default());
         }
         let rows = sqlx::raw_sql(HISTORIES).fetch_all(&mut *connection).await?;
-        let text = |row: &PgRow| row.try_get::<Option<String>, _>(0).map(Option::unwrap_or_default);
         let [ours, refinery] = &rows[..] else { return Err(sqlx::Error::RowNotFound) };
-        let texts = Some([text(ours)?, text(refinery)?]);
+        let told = Some(Expected([ours.try_get(0)?, refinery.try_get(0)?]));
         let half_done = journal && !outside::halves(connection).await?.is_empty();
-        Ok(Self { texts, half_done })
+        Ok(Self { told, half_done })
     }
 
     /// Whether everything is applied as it stands in the files, and nothing is half done.
     pub(crate) fn are_those_of(&self, migrations: &Migrations) -> bool {
-        let expected = || [our_text(migrations), refinery_text(migrations)];
-        !self.half_done && self.texts.as_ref().is_some_and(|texts| *texts == expected())
+        self.told.is_some() && self.are(&Expected::of(migrations))
+    }
+
+    /// The same of files that are known to make this.
+    pub(crate) fn are(&self, expected: &Expected) -> bool {
+        !self.half_done && self.told.as_ref() == Some(expected)
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::check::{Problem, compare};
 use crate::connect::{Address, ConnectError};
-use crate::current::Histories;
+use crate::current::{Expected, Histories};
 use crate::drift::Drift;
 use crate::dry_run::Recorder;
 use crate::failure::Failure;
@@ -222,6 +222,11 @@ impl Database {
         }
         // What was read ahead is true for one look.
         Ok(self.ahead.take().unwrap_or_default().are_those_of(migrations))
+    }
+
+    /// The same of files that are known to make this, by what was read ahead.
+    pub(crate) fn has(&self, expected: &Expected) -> bool {
+        self.ahead.as_ref().is_some_and(|histories| histories.are(expected))
     }
 
     /// How files and database stand to each other. Writes nothing.

@@ -1,6 +1,7 @@
 //! Migrations as files: `V0001__name.sql`, `V0001__name.rollback.sql` and, if wanted, `V0001__name.verify.sql`.
 
 mod disk;
+mod outline;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use liftlock_model::{ArtifactHash, MigrationChecksum, MigrationId, MigrationStamp, Phase};
 
 use self::disk::Looked;
+pub(crate) use self::outline::outline;
 use crate::directive::Directives;
 use crate::script::{Inspection, Statement, inspect};
 use crate::squash::replace;

@@ -21,6 +21,7 @@ mod in_two;
 mod lint;
 mod lock;
 mod loss;
+mod memo;
 mod new;
 mod outside;
 mod parts;

@@ -41,6 +41,8 @@ mod dry_run_verdicts;
 mod fleet;
 #[path = "database/locks.rs"]
 mod locks;
+#[path = "database/memo.rs"]
+mod memo;
 #[path = "database/oracle.rs"]
 mod oracle;
 #[path = "database/outside.rs"]

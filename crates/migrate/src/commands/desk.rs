@@ -1,6 +1,6 @@
 //! Where commands work, and how they end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use liftlock_model::Exit;
@@ -8,8 +8,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::connect::ConnectErrorKind;
+use crate::current::Expected;
 use crate::database::Database;
-use crate::files::Migrations;
+use crate::files::{FilesError, Migrations};
+use crate::memo::{self, Memo};
 use crate::progress::Progress;
 use crate::settings::Settings;
 
@@ -61,6 +63,11 @@ pub trait Desk: Send + Sync {
     /// # Errors
     /// If it is not there. The URL itself is in no error.
     async fn url(&self) -> Result<SecretString, Failed>;
+    /// The directory of notes on large directories of migrations, which save looking into files that stand as they stood. None: each
+    /// file is read each time.
+    fn notes(&self) -> Option<PathBuf> {
+        memo::notes()
+    }
     /// Where that URL is kept, for people.
     fn origin(&self) -> Option<String> {
         None
@@ -78,6 +85,27 @@ pub trait Desk: Send + Sync {
     }
     /// Hears an annotation for GitHub Actions, which must reach standard output or error as it is.
     fn annotate(&self, line: &str);
+}
+
+/// What is known of a directory's files.
+enum Files {
+    /// They were read.
+    Read(Migrations),
+    /// They are as they were when they were read last, and a database that has them says this.
+    Known(Expected),
+}
+
+impl Files {
+    /// Reads them, unless the `notes` tell of them.
+    fn look(directory: &Path, notes: Option<&Path>) -> Result<Self, FilesError> {
+        let memo = notes.and_then(|notes| Memo::among(notes, directory));
+        if let Some(expected) = memo.as_ref().and_then(Memo::read) {
+            return Ok(Self::Known(expected));
+        }
+        let migrations = Migrations::read(directory)?;
+        memo.iter().for_each(|memo| memo.write(&Expected::of(&migrations)));
+        Ok(Self::Read(migrations))
+    }
 }
 
 impl dyn Desk + '_ {
@@ -116,29 +144,43 @@ impl dyn Desk + '_ {
     }
 
     /// The migrations' files, and the database with what it says of them already read, both at one time: there may be
-    /// thousands of files. If both fail, the files are told.
+    /// thousands of files. No files if it is known without them, where that is `enough`, that the database has what they hold. If
+    /// both fail, the files are told.
     ///
     /// # Errors
     /// Everything that is wrong with the files; else, if the database does not let us in.
     pub async fn read_and_connect(
         &self,
         settings: Settings,
-    ) -> Result<(Migrations, Database), Failed> {
+        enough: bool,
+    ) -> Result<(Option<Migrations>, Database), Failed> {
         let directory = self.directory().to_owned();
-        let mut reading = tokio::task::spawn_blocking(move || Migrations::read(&directory));
+        let notes = self.notes().filter(|_| enough);
+        let mut looking =
+            tokio::task::spawn_blocking(move || Files::look(&directory, notes.as_deref()));
         let mut connecting = std::pin::pin!(self.connect_ahead(settings));
         let mut connected = None;
-        let migrations = loop {
+        let looked = loop {
             tokio::select! {
-                read = &mut reading => break read.map_err(Failed::usage)?.map_err(Failed::usage)?,
+                looked = &mut looking => break looked.map_err(Failed::usage)?.map_err(Failed::usage)?,
                 ended = &mut connecting, if connected.is_none() => connected = Some(ended),
             }
         };
         let database = match connected {
-            Some(ended) => ended?,
-            None => connecting.await?,
+            Some(ended) => ended,
+            None => connecting.await,
         };
-        Ok((migrations, database))
+        match (looked, database) {
+            (Files::Read(migrations), database) => Ok((Some(migrations), database?)),
+            (Files::Known(expected), Ok(database)) if database.has(&expected) => {
+                Ok((None, database))
+            }
+            (Files::Known(_), database) => {
+                let directory = self.directory().to_owned();
+                let read = tokio::task::spawn_blocking(move || Migrations::read(&directory)).await;
+                Ok((Some(read.map_err(Failed::usage)?.map_err(Failed::usage)?), database?))
+            }
+        }
     }
 
     async fn connect_ahead(&self, settings: Settings) -> Result<Database, Failed> {

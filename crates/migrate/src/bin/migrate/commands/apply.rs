@@ -1,13 +1,12 @@
 //! `migrate` and `migrate --dry-run`.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use liftlock_migrate::commands::{Desk, End, Failed, Reports, version};
 use liftlock_migrate::snapshot::Dump;
-use liftlock_migrate::{COMMENT, Settings, markdown};
-use liftlock_model::Exit;
+use liftlock_migrate::{COMMENT, Database, Ran, Settings, markdown};
+use liftlock_model::{Exit, MigrationId};
 use serde_json::json;
 
 use crate::arguments::{Options, Output};
@@ -53,7 +52,10 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
         ..Dump::into(directory)
     });
     let settings = Settings { snapshot, ..options.settings()? };
-    let (migrations, mut database) = desk.read_and_connect(settings).await?;
+    // Of what is asked for beyond that, only the files can tell whether it makes sense.
+    let enough = ask.to.is_none() && !ask.prove;
+    let (migrations, mut database) = desk.read_and_connect(settings, enough).await?;
+    let Some(migrations) = migrations else { return Ok(end(&database, &[], None)) };
     let waits = match ask.contract {
         true => None,
         false => {
@@ -80,17 +82,21 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
         let kept = database.keep_proofs(&migrations, &tried).await;
         kept.map_err(|error| Failed::ended(&error, error.exit()))?;
     }
-    let mut text = match ran.len() {
+    Ok(end(&database, &ran, waits.as_ref()))
+}
+
+/// What is said of what ran, and of what waits.
+fn end(database: &Database, ran: &[Ran], waits: Option<&MigrationId>) -> End {
+    let text = match ran.len() {
         0 => format!("nothing to apply on {}", database.place()),
         count => format!("applied {count} on {}", database.place()),
     };
-    if let Some(first) = &waits {
-        write!(
-            text,
+    let waiting = waits.map(|first| {
+        format!(
             "\n{first} waits, and what is newer with it: it is `phase contract`, and an older version may still be running; once none \
              is: migrate --contract"
         )
-        .map_err(Failed::usage)?;
-    }
-    Ok(End { text, json: json!({ "applied": ran, "waits": waits }), exit: Exit::Done })
+    });
+    let text = text + &waiting.unwrap_or_default();
+    End { text, json: json!({ "applied": ran, "waits": waits }), exit: Exit::Done }
 }
