@@ -10,6 +10,7 @@ mod checks;
 mod contract;
 mod emergency;
 mod failing;
+mod gone;
 mod house;
 mod kill;
 mod load;

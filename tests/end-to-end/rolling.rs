@@ -32,7 +32,8 @@ async fn a_rolling_rollout_moves_no_traffic_and_loses_no_request() {
     let steps = steps(&project).await;
     let has = |text: &str| steps.iter().any(|step| step.contains(text));
     assert!(has("rollout/backend/replace") && has("rollout/frontend/replace"), "{steps:?}");
-    assert!(!has("/shift-") && !has("/raise") && !has("switch"), "{steps:?}");
+    assert!(!has("/shift-") && !has("/raise"), "{steps:?}");
+    assert!(has("rollout/arm-switch") && has("rollout/disarm-switch"), "{steps:?}");
 
     let back = ["rollback", "--env", "local", "--reason", "not what we wanted"];
     project.run(&back).await.exits(0);

@@ -36,7 +36,9 @@ async fn a_killed_promotion_leaves_nobody_at_ten_percent() {
     until("the schedules are gone", async || project.schedules().await.is_empty()).await;
     project.serves("1.1.0").await;
     let status = project.run(&["status", "--env", "local"]).await.exits(0);
-    status.says("its dead-man's switch gives all traffic back").says("rollout status --env local");
+    status
+        .says("its dead-man's switch gives users the old version back")
+        .says("rollout status --env local");
 
     let resumed = project.run(&["promote", "--env", "local", "--resume"]).await.exits(1);
     resumed.says("the dead-man's switch of backend has fired");

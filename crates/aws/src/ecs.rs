@@ -1,5 +1,6 @@
 //! One service in ECS behind an application load balancer, as a rollout's target.
 
+mod aim;
 mod balancer;
 mod deaths;
 mod look;

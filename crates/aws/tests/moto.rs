@@ -28,8 +28,8 @@ use liftlock_migrate::snapshot::{
 };
 use liftlock_model::ImageRef;
 use liftlock_rollout::{
-    Colour, PutOff, Switch, Target, TargetErrorKind, Wait, Weights, lower, raise, seen_serving,
-    shift,
+    Back, Colour, PutOff, Switch, Target, TargetErrorKind, Wait, Weights, lower, raise,
+    seen_serving, shift,
 };
 use liftlock_testkit::moto::{ACCOUNT, Moto, REGION};
 use secrecy::ExposeSecret;
@@ -462,7 +462,8 @@ async fn the_switch_is_a_schedule_that_puts_the_weights_back() {
     let target = EcsTarget::new(&clients, PREFIX, &"backend".parse().unwrap());
     let switch = EcsSwitch::new(&target, ACCOUNT, "shop-dev-switch");
     let at = Timestamp::now().checked_add(jiff::SignedDuration::from_mins(2)).unwrap();
-    let back = Weights::all(Colour::Blue);
+    let weights = Weights::all(Colour::Blue);
+    let back = &Back::Weights(weights);
     assert_eq!(switch.put_off(back, at).await.unwrap(), PutOff::Gone);
     let armed = switch.arm(back, at).await.unwrap();
     assert_eq!((armed.name.as_str(), armed.at), ("shop-dev-backend-switch", at));
@@ -492,7 +493,7 @@ async fn the_switch_is_a_schedule_that_puts_the_weights_back() {
     // As EventBridge would.
     let input = put_off["Target"]["Input"].as_str().unwrap();
     moto.aws().call(["elbv2", "modify-rule", "--cli-input-json", input]).await;
-    assert_eq!(target.live().await.unwrap().weights, back);
+    assert_eq!(target.live().await.unwrap().weights, weights);
     assert!(switch.disarm().await.unwrap());
     assert!(!switch.disarm().await.unwrap());
     assert_eq!(switch.look().await.unwrap(), None);

@@ -71,9 +71,9 @@ fn promotion<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         saga.push(rig.step(Migrate(frame)));
     }
     let raised = raise(&mut saga, &rig, frame);
-    let shifted = raised.shifted(&frame);
-    if !shifted.is_empty() {
-        saga.push(rig.step(ArmSwitch { frame, chosen: shifted.clone() }));
+    let chosen = raised.chosen.clone();
+    if !chosen.is_empty() {
+        saga.push(rig.step(ArmSwitch { frame, chosen: chosen.clone() }));
     }
     let skips = options.iter().any(|option| option == SKIP_CANARY);
     for wave in waves(&frame.site.environment.services_in_order(), skips) {
@@ -81,8 +81,8 @@ fn promotion<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
     }
     load(&mut saga, &rig, frame, &raised);
     seen_serving(&mut saga, &rig, frame, &raised);
-    if !shifted.is_empty() {
-        saga.push(rig.step(DisarmSwitch { frame, leniently: false, chosen: shifted }));
+    if !chosen.is_empty() {
+        saga.push(rig.step(DisarmSwitch { frame, leniently: false, chosen }));
     }
     lower(&mut saga, &rig, frame, raised);
     saga
@@ -104,7 +104,7 @@ fn rollback<'a>(frame: Frame<'a>, options: &[String]) -> Saga<'a> {
         saga.push(rig.step(RollBackSchema { frame, name, to, accept_data_loss }));
     }
     let raised = raise(&mut saga, &rig, frame);
-    saga.push(rig.step(DisarmSwitch { frame, leniently: true, chosen: raised.shifted(&frame) }));
+    saga.push(rig.step(DisarmSwitch { frame, leniently: true, chosen: raised.chosen.clone() }));
     let share = |service: &ServiceName| Share { service: service.clone(), share: 100, after: None };
     let shares = raised.chosen.keys().map(share).collect();
     let wave = Wave { number: 1, shares, bake: Duration::ZERO, pause: None, last: true };

@@ -1,12 +1,13 @@
 //! The dead-man's switch beside a run: put off while the run lives, found by the next one, gone at the end.
 
 use liftlock_model::{Event, Left, Outcome, Record, Sample, ServiceName, StepName, Verdict};
-use liftlock_rollout::{Back, Live, Weights};
+use liftlock_rollout::{Back, Backs, Live};
 use liftlock_saga::{End, SagaError, StepErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::scribe::Scribe;
 use crate::site::Site;
+use crate::steps::replace;
 use crate::steps::switch::{ARM, DISARM};
 
 /// How a run's switches stand, as far as its journal tells.
@@ -20,13 +21,13 @@ enum Stand {
     Armed,
 }
 
-/// The weights that the switches of an interrupted run give back, if they were armed where its journal ends, or may have been.
-pub fn switch_of(records: &[Record]) -> Option<Back> {
+/// What the switches of an interrupted run give back, if they were armed where its journal ends, or may have been.
+pub fn switch_of(records: &[Record]) -> Option<Backs> {
     armed(records).map(|(back, _)| back)
 }
 
-fn armed(records: &[Record]) -> Option<(Back, Stand)> {
-    let (mut back, mut stand) = (Back::new(), Stand::None);
+fn armed(records: &[Record]) -> Option<(Backs, Stand)> {
+    let (mut back, mut stand) = (Backs::new(), Stand::None);
     for record in records {
         match (record.step().map_or("", StepName::as_str), record) {
             (ARM, Record::Intended { before, .. }) => {
@@ -42,7 +43,8 @@ fn armed(records: &[Record]) -> Option<(Back, Stand)> {
     (stand != Stand::None && !back.is_empty()).then_some((back, stand))
 }
 
-/// Arms the switches of an interrupted run again, and says which of them have fired. If one cannot be armed, the run turns back.
+/// Arms the switches of an interrupted run again, and says which of them have fired. If one cannot be armed, the run turns back, and so
+/// does one whose tasks were being replaced when its switch fired: what the platform makes of both is not what the journal says.
 pub(crate) async fn take_up(
     site: &Site,
     scribe: &Scribe,
@@ -52,42 +54,86 @@ pub(crate) async fn take_up(
     let (back, stand) = armed(records)?;
     let gone = match stand {
         Stand::Armed => gone(site, &back).await,
-        Stand::None | Stand::Perhaps => None,
+        Stand::None | Stand::Perhaps => Gone::default(),
     };
-    if let Some(why) = &gone {
+    let why = gone.why();
+    if let Some(why) = &why {
         observed(scribe, why).await;
     }
-    if let Err(error) = site.switches.arm(back).await {
+    if gone.services.iter().any(|service| replacing(records, service)) {
+        site.switches.lose(why.clone().unwrap_or_default()).await;
+        stop.cancel();
+    } else if let Err(error) = site.switches.arm(back).await {
         let why = format!("the dead-man's switch cannot be armed again: {error}");
         observed(scribe, &why).await;
         site.switches.lose(why).await;
         stop.cancel();
     }
-    gone
+    why
 }
 
-/// Which switches are not there any more, and where their services' traffic is.
-async fn gone(site: &Site, back: &Back) -> Option<String> {
+/// Whether the journal says that the tasks of a service were to be replaced.
+fn replacing(records: &[Record], service: &ServiceName) -> bool {
+    let name = replace::name(service);
+    let is_intent = |record: &Record| matches!(record, Record::Intended { .. });
+    records
+        .iter()
+        .any(|record| is_intent(record) && record.step().is_some_and(|step| step.as_str() == name))
+}
+
+/// The switches that are not there any more.
+#[derive(Debug, Default)]
+struct Gone {
+    services: Vec<ServiceName>,
+    said: Vec<String>,
+}
+
+impl Gone {
+    fn why(&self) -> Option<String> {
+        (!self.said.is_empty()).then(|| self.said.join("; "))
+    }
+}
+
+/// Which switches are not there any more, and what their services' users are on.
+async fn gone(site: &Site, back: &Backs) -> Gone {
+    let mut gone = Gone::default();
     let found = match site.switches.look().await {
         Ok(found) => found,
-        Err(error) => return Some(format!("the dead-man's switch cannot be looked at: {error}")),
+        Err(error) => {
+            gone.said.push(format!("the dead-man's switch cannot be looked at: {error}"));
+            return gone;
+        }
     };
-    let mut said = Vec::new();
-    for (service, weights) in back {
+    for (service, back) in back {
         if found.get(service).is_none_or(Option::is_some) {
             continue;
         }
-        said.push(match seen(site, service).await {
-            Some(live) if live.weights == *weights => format!(
-                "the dead-man's switch of {service} has fired: all its traffic is back on the old version ({weights})"
-            ),
-            Some(live) => {
-                format!("the dead-man's switch of {service} is gone, and its traffic is {}", live.weights)
-            }
-            None => format!("the dead-man's switch of {service} is gone, and its traffic cannot be read"),
-        });
+        gone.services.push(service.clone());
+        let said = match seen(site, service).await {
+            Some(live) => left_behind(back, &live),
+            None => "is gone, and its traffic cannot be read".to_owned(),
+        };
+        gone.said.push(format!("the dead-man's switch of {service} {said}"));
     }
-    (!said.is_empty()).then(|| said.join("; "))
+    gone
+}
+
+/// What a switch that is gone left.
+fn left_behind(back: &Back, live: &Live) -> String {
+    match back {
+        Back::Weights(weights) if back.is_set(live) => {
+            format!("has fired: all its traffic is back on the old version ({weights})")
+        }
+        Back::Weights(_) => format!("is gone, and its traffic is {}", live.weights),
+        Back::Tasks { .. } if back.is_set(live) => {
+            format!("has fired: the old version is back, or on its way ({back})")
+        }
+        Back::Tasks { colour, .. } => {
+            let now = live.colour(*colour).task_definition.as_ref();
+            let now = now.map_or_else(|| "none".to_owned(), ToString::to_string);
+            format!("is gone, and the revision of {colour} is {now}")
+        }
+    }
 }
 
 async fn seen(site: &Site, service: &ServiceName) -> Option<Live> {
@@ -129,7 +175,7 @@ pub(crate) async fn settle(
     let left = match site.switches.armed().await {
         Some(back) if is_half_way && would_help(site, &back).await => Some(Left {
             what: format!(
-                "the dead-man's switch is left armed, and gives all traffic back to the old version within {} ({})",
+                "the dead-man's switch is left armed, and gives users the old version back within {} ({})",
                 site.environment.config.switch.after,
                 list(&back)
             ),
@@ -145,8 +191,9 @@ pub(crate) async fn settle(
     end.left.extend(left);
     if let Some(failure) = &mut end.failure {
         let stopped = failure.kind == StepErrorKind::Cancelled;
-        let is_shift = failure.step.as_str().contains("/shift-");
-        let why = lost.filter(|_| stopped).or(fired.filter(|_| is_shift));
+        let step = failure.step.as_str();
+        let is_for_users = step.contains("/shift-") || step.ends_with(replace::STEP);
+        let why = lost.filter(|_| stopped).or(fired.filter(|_| is_for_users));
         if let Some(why) = why.filter(|why| !failure.error.contains(why)) {
             failure.kind = StepErrorKind::Failed;
             failure.error = format!("{why} ({})", failure.error);
@@ -155,28 +202,26 @@ pub(crate) async fn settle(
     Ok(end)
 }
 
-/// Whether a run that could not put the weights back is helped by a switch that does so later: not where nothing is left to give
-/// traffic to.
-async fn would_help(site: &Site, back: &Back) -> bool {
-    for (service, weights) in back {
+/// Whether a run that could not give users the old version back is helped by a switch that does so later: not where nothing is left to
+/// give them.
+async fn would_help(site: &Site, back: &Backs) -> bool {
+    for (service, back) in back {
         let Some(live) = seen(site, service).await else { return true };
-        let carries =
-            |colour| weights.share(colour) == 0 || live.colour(colour).healthy_targets > 0;
-        if live.weights != *weights && liftlock_rollout::Colour::BOTH.into_iter().all(carries) {
+        if !back.is_set(&live) && back.would_carry(&live) {
             return true;
         }
     }
     false
 }
 
-fn list(back: &Back) -> String {
-    let one = |(service, weights): (&ServiceName, &Weights)| format!("{service}: {weights}");
+fn list(back: &Backs) -> String {
+    let one = |(service, back): (&ServiceName, &Back)| format!("{service}: {back}");
     back.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use liftlock_rollout::Colour;
+    use liftlock_rollout::{Colour, ColourState, TaskDefinition, Weights};
     use serde_json::Value;
 
     use super::*;
@@ -184,7 +229,8 @@ mod tests {
     /// A run that died is helped by what its journal says of its switches, wherever it died.
     #[test]
     fn the_journal_tells_whether_they_are_armed() {
-        let back: Back = [("backend".parse().unwrap(), Weights::all(Colour::Blue))].into();
+        let weights = Back::Weights(Weights::all(Colour::Blue));
+        let back: Backs = [("backend".parse().unwrap(), weights)].into();
         let intended = |step: &str, before| Record::Intended { step: StepName::new(step), before };
         let done = |step: &str| Record::Done {
             step: StepName::new(step),
@@ -213,7 +259,33 @@ mod tests {
             records.push(record);
             assert_eq!(armed(&records), stand.map(|stand| (back.clone(), stand)), "{records:#?}");
         }
-        let first = [intended(ARM, serde_json::to_value(Back::new()).unwrap()), done(ARM)];
+        let first = [intended(ARM, serde_json::to_value(Backs::new()).unwrap()), done(ARM)];
         assert_eq!(armed(&first), None, "nothing served before");
+    }
+
+    /// What is said of a switch that is gone is what was seen, not what it was meant to do.
+    #[test]
+    fn what_a_switch_left_is_said_as_it_is() {
+        let revision = |number: u8| TaskDefinition::new(format!("shop-dev-backend:{number}"));
+        let state = |number| ColourState {
+            task_definition: Some(revision(number)),
+            ..ColourState::default()
+        };
+        let live = |number| Live {
+            blue: state(number),
+            green: ColourState::default(),
+            weights: Weights::all(Colour::Blue),
+            test: Colour::Blue,
+        };
+        let back = Back::Tasks { colour: Colour::Blue, task_definition: revision(7) };
+        let said = left_behind(&back, &live(7));
+        assert_eq!(
+            said,
+            "has fired: the old version is back, or on its way (blue with tasks of shop-dev-backend:7)"
+        );
+        let said = left_behind(&back, &live(8));
+        assert_eq!(said, "is gone, and the revision of blue is shop-dev-backend:8");
+        let said = left_behind(&Back::Weights(Weights::all(Colour::Green)), &live(7));
+        assert_eq!(said, "is gone, and its traffic is blue 100 % / green 0 %");
     }
 }

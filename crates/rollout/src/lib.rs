@@ -36,7 +36,7 @@ pub use live::{ColourState, Live, TaskDefinition};
 pub use reconcile::{Difference, Expected, ExpectedColour, differences, reconcile};
 pub use replace::{Replaced, Replacement, Replacing, Shifting, replace};
 pub use schedule::{Shift, schedule};
-pub use switch::{Armed, Back, Kept, PutOff, Switch, Switches};
+pub use switch::{Armed, Back, Backs, Kept, PutOff, Switch, Switches};
 pub use target::{Target, Urls, Usage};
 pub use tidy::{Tidied, tidy};
 pub use traffic::{Shifted, seen_serving, shift, shift_from};

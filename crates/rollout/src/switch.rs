@@ -1,7 +1,9 @@
-//! The dead-man's switch: what puts traffic back when nobody is left who could.
+//! The dead-man's switch: what gives users the old version back when nobody is left who could.
 //!
 //! It is armed outside of this process before the first user meets the new version, and its time is put off again and again while the
 //! process lives. A process that is slow finds that its switch fired, and goes no further.
+
+mod back;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,14 +17,15 @@ use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::{TargetError, TargetErrorKind, Weights};
+use crate::{RolloutError, TargetError, TargetErrorKind, Wait};
+pub use back::{Back, Backs};
 
 /// A switch that is armed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Armed {
     /// What it is called where it is.
     pub name: String,
-    /// When it puts the weights back.
+    /// When it fires.
     pub at: Timestamp,
     /// How far the clock there is ahead of this machine's, where that was seen.
     pub ahead: Option<SignedDuration>,
@@ -37,14 +40,18 @@ pub enum PutOff {
     Gone,
 }
 
-/// What sets the weights of one service at a time, whoever is alive by then.
+/// What brings something of one service back at a time, whoever is alive by then.
 #[async_trait]
 pub trait Switch: Send + Sync {
-    /// Arms it: at `at`, the weights become `back`. One that is armed already is armed anew. Returns once it was read back.
-    async fn arm(&self, back: Weights, at: Timestamp) -> Result<Armed, TargetError>;
+    /// Arms it: at `at`, this comes back. One that is armed already is armed anew. Returns once it was read back.
+    async fn arm(&self, back: &Back, at: Timestamp) -> Result<Armed, TargetError>;
+
+    /// Looks what it takes by now for this to come back: the next time that it is put off, it is told to do that. A platform that is
+    /// replacing tasks is told to stop, one that is not is asked for the old ones.
+    async fn aim(&self, back: &Back) -> Result<(), TargetError>;
 
     /// Puts off one that is armed.
-    async fn put_off(&self, back: Weights, at: Timestamp) -> Result<PutOff, TargetError>;
+    async fn put_off(&self, back: &Back, at: Timestamp) -> Result<PutOff, TargetError>;
 
     /// Takes it away. True when there was one.
     async fn disarm(&self) -> Result<bool, TargetError>;
@@ -52,9 +59,6 @@ pub trait Switch: Send + Sync {
     /// Looks whether it is armed.
     async fn look(&self) -> Result<Option<Armed>, TargetError>;
 }
-
-/// The weights that come back, by service.
-pub type Back = BTreeMap<ServiceName, Weights>;
 
 /// The switches of an environment's services, during a run.
 pub struct Switches {
@@ -69,7 +73,7 @@ enum State {
     /// None is armed.
     Off,
     /// They are armed. None fires before `until`.
-    Armed { back: Back, until: Timestamp },
+    Armed { back: Backs, until: Timestamp },
     /// They fired, or may have: the run must not go on.
     Lost(String),
 }
@@ -126,21 +130,32 @@ impl Switches {
     ///
     /// # Errors
     /// One could not be armed, or the clocks differ by too much for its time to mean anything.
-    pub async fn arm(&self, back: Back) -> Result<Timestamp, TargetError> {
+    pub async fn arm(&self, back: Backs) -> Result<Timestamp, TargetError> {
         let mut state = self.state.lock().await;
         let until = self.later();
-        let arming = back.iter().map(async |(service, weights)| {
-            let armed = self.one(service)?.arm(*weights, until).await?;
+        let arming = back.iter().map(async |(service, back)| {
+            let armed = self.one(service)?.arm(back, until).await?;
             self.same_time(&armed)
         });
         let failed = join_all(arming).await.into_iter().find_map(Result::err);
         if let Some(error) = failed {
-            // What cannot be taken away either fires at its time, when the weights still are what it sets.
+            // What cannot be taken away either fires at its time, when all still is as it would set it.
             drop(self.disarm_each().await);
             return Err(error);
         }
         *state = if back.is_empty() { State::Off } else { State::Armed { back, until } };
         Ok(until)
+    }
+
+    /// Has the switch of a service, if one is armed, do what it takes by now, from the next time on that it is put off.
+    ///
+    /// # Errors
+    /// It could not be learned in time what that is. The switch stays as it was.
+    pub async fn aim(&self, service: &ServiceName, wait: &Wait<'_>) -> Result<(), RolloutError> {
+        let back = self.armed().await.and_then(|mut back| back.remove(service));
+        let Some(back) = back else { return Ok(()) };
+        let switch = self.one(service)?;
+        wait.see(|| switch.aim(&back), "aiming the dead-man's switch").await
     }
 
     fn one(&self, service: &ServiceName) -> Result<&dyn Switch, TargetError> {
@@ -181,13 +196,13 @@ impl Switches {
         };
         let next = self.later();
         let limit = (self.pause() / 2).max(Duration::from_secs(1));
-        let putting_off = back.iter().map(async |(service, weights)| {
+        let putting_off = back.iter().map(async |(service, back)| {
             let switch = match self.one(service) {
                 Ok(switch) => switch,
                 Err(error) => return (service, Err(error.to_string())),
             };
             // One whose answer comes too late may be put off all the same, which does no harm: it fires later.
-            match tokio::time::timeout(limit, switch.put_off(*weights, next)).await {
+            match tokio::time::timeout(limit, switch.put_off(back, next)).await {
                 Ok(answer) => (service, answer.map_err(|error| error.to_string())),
                 Err(_) => (service, Err(format!("no answer within {} s", limit.as_secs()))),
             }
@@ -263,7 +278,7 @@ impl Switches {
     }
 
     /// What the switches give back that are armed now, as far as this run knows.
-    pub async fn armed(&self) -> Option<Back> {
+    pub async fn armed(&self) -> Option<Backs> {
         match &*self.state.lock().await {
             State::Armed { back, .. } => Some(back.clone()),
             State::Off | State::Lost(_) => None,
@@ -304,12 +319,12 @@ fn judge(
     let gone = answers.iter().find(|(_, answer)| *answer == Ok(PutOff::Gone));
     if let Some((service, _)) = gone {
         return Kept::Lost(format!(
-            "the dead-man's switch of {service} is gone: it fired and gave all traffic back to the old version, or somebody took it away"
+            "the dead-man's switch of {service} is gone: it fired and gave users the old version back, or somebody took it away"
         ));
     }
     if now >= until {
         return Kept::Lost(
-            "this run was not heard of for longer than its dead-man's switch waits, so that all traffic may be back on the old version"
+            "this run was not heard of for longer than its dead-man's switch waits, so that users may be back on the old version"
                 .to_owned(),
         );
     }

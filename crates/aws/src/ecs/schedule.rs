@@ -1,23 +1,22 @@
-//! The dead-man's switch of a service: a schedule of EventBridge that sets the weights of its production rule, whoever is alive.
+//! The dead-man's switch of a service: a schedule of EventBridge that gives users the old version back, whoever is alive.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_elasticloadbalancingv2::types::{Action as RuleAction, ActionTypeEnum};
 use aws_sdk_scheduler::operation::get_schedule::GetScheduleOutput;
 use aws_sdk_scheduler::types::{
     ActionAfterCompletion, FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, ScheduleState,
     Target as ScheduleTarget,
 };
 use jiff::{Timestamp, civil, tz::TimeZone};
-use liftlock_rollout::{Armed, PutOff, Switch, TargetError, Weights};
-use serde_json::{Value, json};
+use liftlock_rollout::{Armed, Back, PutOff, Switch, TargetError};
 
 use super::EcsTarget;
+use super::aim::Aim;
 use crate::{Action, AwsError, AwsErrorKind};
 
-/// How long EventBridge goes on trying when the load balancer's API refuses, in seconds: what comes later could meet another rollout.
+/// How long EventBridge goes on trying when AWS's API refuses, in seconds: what comes later could meet another rollout.
 const TRIED_FOR: i32 = 600;
 /// How often it tries in that time.
 const TRIES: i32 = 60;
@@ -32,7 +31,7 @@ pub struct EcsSwitch {
     target: EcsTarget,
     role: String,
     /// As it was armed: putting it off needs nothing but the scheduler.
-    armed: Arc<Mutex<Option<(Weights, Wanted)>>>,
+    armed: Arc<Mutex<Option<(Back, Wanted)>>>,
 }
 
 /// What a schedule says beside its time, since an update replaces all of it.
@@ -70,29 +69,31 @@ impl EcsSwitch {
         format!("{}-{}-switch", self.target.prefix, self.target.service)
     }
 
-    /// What was armed with, if that was for these weights; else what the load balancer says now.
-    async fn known(&self, back: Weights) -> Result<Wanted, AwsError> {
+    /// What was armed or aimed with, if that was for the same; else what AWS says now.
+    async fn known(&self, back: &Back) -> Result<Wanted, AwsError> {
         let known = self.armed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match known.filter(|(weights, _)| *weights == back) {
+        match known.filter(|(armed, _)| armed == back) {
             Some((_, wanted)) => Ok(wanted),
             None => self.wanted(back).await,
         }
     }
 
-    async fn wanted(&self, back: Weights) -> Result<Wanted, AwsError> {
-        let balancer = self.target.balancer().await?;
-        let (rule, actions) = balancer.production_with(&self.target.clients, back).await?;
+    fn keep(&self, back: &Back, wanted: Wanted) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some((back.clone(), wanted));
+    }
+
+    async fn wanted(&self, back: &Back) -> Result<Wanted, AwsError> {
+        let Aim { operation, input } = self.target.aim(back).await?;
         let name = self.name();
         let resource = format!("schedule {name}");
         let call = self.target.clients.call(Action::CreateSchedule, &resource);
         let other = |error: String| call.because(AwsErrorKind::Other, None, &error);
-        let input = input(&rule, &actions).map_err(other)?;
         let partition = self.role.split(':').nth(1).unwrap_or("aws");
         let retry = RetryPolicy::builder()
             .maximum_event_age_in_seconds(TRIED_FOR)
             .maximum_retry_attempts(TRIES);
         let target = ScheduleTarget::builder()
-            .arn(format!("arn:{partition}:scheduler:::aws-sdk:elasticloadbalancingv2:modifyRule"))
+            .arn(format!("arn:{partition}:scheduler:::aws-sdk:{operation}"))
             .role_arn(&self.role)
             .input(input.to_string())
             .retry_policy(retry.build())
@@ -103,7 +104,7 @@ impl EcsSwitch {
             target,
             window: window.map_err(|error| other(error.to_string()))?,
             description: format!(
-                "Liftlock: gives the traffic of {} back ({back}) unless the promotion that is under way puts this off",
+                "Liftlock: gives users of {} back what they had ({back}) unless the promotion that is under way puts this off",
                 self.target.family()
             ),
         })
@@ -146,7 +147,7 @@ impl EcsSwitch {
         }
     }
 
-    async fn armed(&self, back: Weights, at: Timestamp) -> Result<Armed, AwsError> {
+    async fn armed(&self, back: &Back, at: Timestamp) -> Result<Armed, AwsError> {
         let (name, wanted) = (self.name(), self.wanted(back).await?);
         let asked = Timestamp::now();
         let mut is_new = self.create(&name, &wanted, at).await?;
@@ -154,8 +155,7 @@ impl EcsSwitch {
             // The one that was in the way has fired meanwhile.
             is_new = self.create(&name, &wanted, at).await?;
         }
-        let known = Some((back, wanted.clone()));
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        self.keep(back, wanted.clone());
         let mut pause = PAUSE;
         for look in 1..=LOOKS {
             let found = self.get(&name).await?;
@@ -184,11 +184,17 @@ fn is_as_wanted(found: &GetScheduleOutput, wanted: &Wanted, at: Timestamp) -> bo
 
 #[async_trait]
 impl Switch for EcsSwitch {
-    async fn arm(&self, back: Weights, at: Timestamp) -> Result<Armed, TargetError> {
+    async fn arm(&self, back: &Back, at: Timestamp) -> Result<Armed, TargetError> {
         Ok(self.armed(back, at).await?)
     }
 
-    async fn put_off(&self, back: Weights, at: Timestamp) -> Result<PutOff, TargetError> {
+    async fn aim(&self, back: &Back) -> Result<(), TargetError> {
+        let wanted = self.wanted(back).await?;
+        self.keep(back, wanted);
+        Ok(())
+    }
+
+    async fn put_off(&self, back: &Back, at: Timestamp) -> Result<PutOff, TargetError> {
         let wanted = self.known(back).await?;
         Ok(match self.update(&self.name(), &wanted, at).await? {
             true => PutOff::Done,
@@ -228,52 +234,8 @@ fn time_of(expression: &str) -> Option<Timestamp> {
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// What `ModifyRule` is called with.
-fn input(rule: &str, actions: &[RuleAction]) -> Result<Value, String> {
-    let actions: Result<Vec<_>, _> = actions.iter().map(forward).collect();
-    Ok(json!({ "RuleArn": rule, "Actions": actions? }))
-}
-
-/// A rule's action as JSON. `ModifyRule` replaces all of a rule's actions, so that one that could not be written down here would be lost.
-fn forward(action: &RuleAction) -> Result<Value, String> {
-    let config = action.forward_config();
-    let (Some(ActionTypeEnum::Forward), Some(config)) = (action.r#type(), config) else {
-        let kind = action.r#type().map_or("an unknown one", ActionTypeEnum::as_str);
-        return Err(format!(
-            "its rule has an action of another kind than forward ({kind}), which a schedule would take away with the weights"
-        ));
-    };
-    let groups: Vec<_> = config
-        .target_groups()
-        .iter()
-        .map(
-            |group| json!({ "TargetGroupArn": group.target_group_arn(), "Weight": group.weight() }),
-        )
-        .collect();
-    let mut forward = json!({ "TargetGroups": groups });
-    if let Some(sticky) = config.target_group_stickiness_config() {
-        let mut told = json!({});
-        if let Some(enabled) = sticky.enabled() {
-            told["Enabled"] = enabled.into();
-        }
-        if let Some(seconds) = sticky.duration_seconds() {
-            told["DurationSeconds"] = seconds.into();
-        }
-        forward["TargetGroupStickinessConfig"] = told;
-    }
-    let mut action_json = json!({ "Type": "forward", "ForwardConfig": forward });
-    if let Some(order) = action.order() {
-        action_json["Order"] = order.into();
-    }
-    Ok(action_json)
-}
-
 #[cfg(test)]
 mod tests {
-    use aws_sdk_elasticloadbalancingv2::types::{
-        ForwardActionConfig, TargetGroupStickinessConfig, TargetGroupTuple,
-    };
-
     use super::*;
 
     #[test]
@@ -284,24 +246,5 @@ mod tests {
         let told = time_of("at(2026-11-21T14:00:01)").unwrap();
         assert_eq!(told, "2026-11-21T14:00:01Z".parse().unwrap());
         assert_eq!(time_of("rate(5 minutes)"), None);
-    }
-
-    /// `ModifyRule` takes members by AWS's own names, and what is not said is lost.
-    #[test]
-    fn nothing_of_the_rule_is_lost() {
-        let group = TargetGroupTuple::builder().target_group_arn("arn:blue").weight(100).build();
-        let sticky = TargetGroupStickinessConfig::builder().enabled(true).duration_seconds(60);
-        let config = ForwardActionConfig::builder().target_groups(group);
-        let config = config.target_group_stickiness_config(sticky.build()).build();
-        let action = RuleAction::builder().r#type(ActionTypeEnum::Forward).forward_config(config);
-        let told = input("arn:rule", &[action.order(1).build()]).unwrap();
-        let expected = json!({ "RuleArn": "arn:rule", "Actions": [{
-            "Type": "forward", "Order": 1, "ForwardConfig": {
-                "TargetGroups": [{ "TargetGroupArn": "arn:blue", "Weight": 100 }],
-                "TargetGroupStickinessConfig": { "Enabled": true, "DurationSeconds": 60 },
-            } }] });
-        assert_eq!(told, expected);
-        let login = RuleAction::builder().r#type(ActionTypeEnum::AuthenticateOidc).build();
-        assert!(input("arn:rule", &[login]).unwrap_err().contains("authenticate-oidc"));
     }
 }

@@ -102,8 +102,8 @@ impl EcsTarget {
         Ok(vec![told.build()])
     }
 
-    /// Stops the deployment that is under way, so that ECS gives all traffic back at once. False if none is.
-    pub(super) async fn stop_deployment(&self, colour: Colour) -> Result<bool, AwsError> {
+    /// The deployment that is under way.
+    pub(super) async fn under_way(&self, colour: Colour) -> Result<Option<String>, AwsError> {
         let name = self.name(colour);
         let resource = format!("deployments of service {name} in cluster {}", self.prefix);
         let call = self.clients.call(Action::ListServiceDeployments, &resource);
@@ -113,9 +113,13 @@ impl EcsTarget {
         let answer = request.set_status(Some(under_way.to_vec())).send().await;
         let answer = answer.map_err(|error| call.failed(error))?;
         let newest = answer.service_deployments().first();
-        let Some(arn) = newest.and_then(|one| one.service_deployment_arn()) else {
-            return Ok(false);
-        };
+        Ok(newest.and_then(|one| one.service_deployment_arn()).map(str::to_owned))
+    }
+
+    /// Stops the deployment that is under way, so that ECS gives all traffic back at once. False if none is.
+    pub(super) async fn stop_deployment(&self, colour: Colour) -> Result<bool, AwsError> {
+        let Some(arn) = self.under_way(colour).await? else { return Ok(false) };
+        let resource = format!("service deployment {arn}");
         let call = self.clients.call(Action::StopServiceDeployment, &resource);
         let request = self.clients.ecs.stop_service_deployment().service_deployment_arn(arn);
         let sent = request.stop_type(StopServiceDeploymentStopType::Rollback).send().await;

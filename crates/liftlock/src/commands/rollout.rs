@@ -51,6 +51,8 @@ async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Fai
     let switches = site.switches.look().await.unwrap_or_default();
     for (service, target) in &site.targets {
         let switch = switches.get(service).and_then(Option::as_ref);
+        let set = site.environment.config.services.get(service);
+        let in_place = set.is_some_and(|service| service.rollout.strategy.is_in_place());
         let live = target
             .live()
             .await
@@ -74,10 +76,12 @@ async fn status(top: &Top, env: &EnvName, console: &Console) -> Result<Exit, Fai
                 );
             }
             lines.extend(switch.map(|switch| {
-                format!(
-                    "  dead-man's switch {}: gives all traffic back at {:.0}",
-                    switch.name, switch.at
-                )
+                let does = if in_place {
+                    "has the old version brought back"
+                } else {
+                    "gives all traffic back"
+                };
+                format!("  dead-man's switch {}: {does} at {:.0}", switch.name, switch.at)
             }));
             lines.join("\n")
         });

@@ -101,8 +101,8 @@ async fn one(top: &Top, name: &EnvName, console: &Console) -> Result<(), Failure
         if let Some(by) = switch {
             let when = if by > Timestamp::now() { "gives" } else { "was to give" };
             lines.push(format!(
-                "{:<12} its dead-man's switch {when} all traffic back to the old version by {by:.0}, unless it goes on: \
-                 {} rollout status --env {name} shows where traffic is",
+                "{:<12} its dead-man's switch {when} users the old version back by {by:.0}, unless it goes on: \
+                 {} rollout status --env {name} shows what they are on",
                 "",
                 console.program()
             ));

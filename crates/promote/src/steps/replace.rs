@@ -4,20 +4,29 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use liftlock_environment::config;
-use liftlock_model::{ImageDigest, Reversal, ServiceName, StepPlan};
+use liftlock_model::{Reversal, ServiceName, StepPlan};
 use liftlock_rollout::{
-    Breaker, Colour, Expected, ExpectedColour, Replacement, Replacing, RolloutError, Target,
-    TaskDefinition, Wait, Weights, lower, reconcile, replace, shift, watch_until,
+    Breaker, Colour, Expected, ExpectedColour, Replaced, Replacement, Replacing, RolloutError,
+    Target, TaskDefinition, Wait, Weights, lower, reconcile, replace, shift, watch_until,
 };
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 use serde::{Deserialize, Serialize};
 
 use super::bake::{limits, observed};
 use super::checks::{self, NamedChecks};
+use super::switch::{aim, hold};
 use super::traffic::Chosen;
 use super::{Frame, step_plan};
 use crate::check::LiveCheck;
 use crate::failure;
+
+/// How the step's name ends.
+pub(crate) const STEP: &str = "/replace";
+
+/// The name of the step that replaces a service's tasks.
+pub(crate) fn name(service: &ServiceName) -> String {
+    format!("rollout/{service}{STEP}")
+}
 
 /// What users were on before.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,13 +38,6 @@ pub(crate) struct Served {
 impl Served {
     fn colour(&self) -> Colour {
         self.chosen.colour
-    }
-
-    /// What came before, where that is one thing: the tasks of two versions have no single one to go back to.
-    fn old(&self) -> Option<(&TaskDefinition, &ImageDigest)> {
-        let mut digests = self.chosen.old_digests.iter();
-        let (digest, None) = (digests.next()?, digests.next()) else { return None };
-        Some((self.chosen.old_task_definition.as_ref()?, digest))
     }
 }
 
@@ -80,6 +82,11 @@ impl Step for Replace<'_> {
         let target = self.frame.target(&self.service)?;
         let tasks = self.frame.service(&self.service)?.tasks;
         let digest = self.frame.digest(&self.service)?;
+        tokio::select! {
+            biased;
+            () = cx.cancelled().cancelled() => {}
+            held = hold(&self.frame) => held?,
+        }
         self.reconcile(target, before, &wait).await?;
         let registered = cx.output(&self.registered)?;
         let asked = Replacing {
@@ -129,14 +136,14 @@ impl Step for Replace<'_> {
         if before.chosen.replaces.is_none() {
             return self.empty(target, before, &wait).await;
         }
-        let Some((task_definition, digest)) = before.old() else {
+        let Some((task_definition, digest)) = before.chosen.old() else {
             let text = format!(
                 "{} ran more than one version before, so that there is none to go back to",
                 self.service
             );
             return Err(StepError::new(StepErrorKind::Failed, text));
         };
-        target.take_back(before.colour()).await.map_err(failure::target)?;
+        self.stop(target, before.colour(), task_definition, &on).await?;
         let asked = Replacing {
             colour: before.colour(),
             task_definition,
@@ -157,7 +164,7 @@ impl Step for Replace<'_> {
 
 impl Replace<'_> {
     fn name(&self) -> String {
-        format!("rollout/{}/replace", self.service)
+        name(&self.service)
     }
 
     /// Before users meet anything new: is the service as this run found it?
@@ -209,7 +216,7 @@ impl Replace<'_> {
         let mut breaker = Breaker::new(&limits);
         // What was begun is never cut off half way: only the waiting is.
         let replaced = replace(target, asked, wait).await.map_err(failure::rollout)?;
-        let whole = replaced.is_whole(target, wait);
+        let whole = self.guarded(replaced, target, wait);
         let doing = format!("replacing the tasks of {}", self.service);
         let watched = tokio::select! {
             biased;
@@ -221,9 +228,7 @@ impl Replace<'_> {
             self.write(event).await?;
         }
         match watched {
-            Some(Ok(whole)) => {
-                whole.map_err(failure::rollout)?;
-            }
+            Some(Ok(whole)) => whole?,
             Some(Err(tripped)) => {
                 self.write(observed(&self.name(), &Err(tripped.clone()))).await?;
                 return Err(failure::tripped(tripped));
@@ -235,9 +240,41 @@ impl Replace<'_> {
         Ok(())
     }
 
+    /// Waits for what was begun. While it is under way the dead-man's switch stops it, where that is sooner than to replace the tasks again;
+    /// when it is through, there is nothing left to be stopped.
+    async fn guarded(
+        &self,
+        replaced: Replaced<'_>,
+        target: &dyn Target,
+        wait: &Wait<'_>,
+    ) -> Result<(), StepError> {
+        aim(&self.frame, &self.service, wait).await?;
+        replaced.is_whole(target, wait).await.map_err(failure::rollout)?;
+        aim(&self.frame, &self.service, wait).await
+    }
+
     async fn write(&self, event: liftlock_model::Event) -> Result<(), StepError> {
         let written = self.frame.scribe.write(event).await;
         written.map(|_| ()).map_err(|error| StepError::from_error(&error))
+    }
+
+    /// Has what is under way taken back, which is sooner than replacing the tasks again where it can be had.
+    async fn stop(
+        &self,
+        target: &dyn Target,
+        colour: Colour,
+        old: &TaskDefinition,
+        on: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<(), StepError> {
+        let live = target.outline().await.map_err(failure::target)?;
+        // What brings it back already, since the dead-man's switch fired or this was begun before, is not to be stopped.
+        if live.colour(colour).task_definition.as_ref() == Some(old) {
+            return Ok(());
+        }
+        if let Err(error) = target.take_back(colour).await {
+            on(format!("it cannot be stopped, so that the tasks are replaced once more: {error}"));
+        }
+        Ok(())
     }
 
     /// There is nothing to go back to: the tasks go, and the weights are as they were.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use liftlock_model::{Left, Reversal, ServiceName, StepPlan};
-use liftlock_rollout::{Back, Kept, TargetErrorKind};
+use liftlock_rollout::{Back, Backs, Kept, TargetErrorKind, Wait};
 use liftlock_saga::{Context, Done, Handle, Probe, Step, StepError, StepErrorKind, Undone};
 
 use super::traffic::Chosen;
@@ -16,7 +16,7 @@ pub(crate) const ARM: &str = "rollout/arm-switch";
 /// The name of the step that takes it away.
 pub(crate) const DISARM: &str = "rollout/disarm-switch";
 
-/// Arms a switch for each service that serves. Without it no traffic moves.
+/// Arms a switch for each service that serves. Without it no user meets the new version.
 pub(crate) struct ArmSwitch<'a> {
     pub frame: Frame<'a>,
     pub chosen: BTreeMap<ServiceName, Handle<Chosen>>,
@@ -24,33 +24,32 @@ pub(crate) struct ArmSwitch<'a> {
 
 #[async_trait]
 impl Step for ArmSwitch<'_> {
-    /// The weights that come back. A resumed run arms again with these.
-    type Before = Back;
+    /// What comes back. A resumed run arms again with this.
+    type Before = Backs;
     type Output = ();
 
     fn plan(&self) -> StepPlan {
         let after = self.frame.site.environment.config.switch.after;
         let does = format!(
-            "arm the dead-man's switch: outside of this process, it gives all traffic back to the old version when nothing \
-             was heard from here for {after}"
+            "arm the dead-man's switch: outside of this process, it gives users the old version back when nothing was heard \
+             from here for {after}"
         );
         step_plan(ARM, does, Reversal::Undo("take it away".into()))
     }
 
-    async fn observe(&self, cx: &Context<'_>) -> Result<Back, StepError> {
-        let mut back = Back::new();
+    async fn observe(&self, cx: &Context<'_>) -> Result<Backs, StepError> {
+        let mut backs = Backs::new();
         for (service, chosen) in &self.chosen {
             let chosen = cx.output(chosen)?;
-            if chosen.replaces.is_some() {
-                back.insert(service.clone(), chosen.weights);
-            }
+            let is_in_place = self.frame.service(service)?.rollout.strategy.is_in_place();
+            backs.extend(back(&chosen, is_in_place).map(|back| (service.clone(), back)));
         }
-        Ok(back)
+        Ok(backs)
     }
 
-    async fn apply(&self, _: &Context<'_>, before: &Back) -> Result<Done<()>, StepError> {
+    async fn apply(&self, _: &Context<'_>, before: &Backs) -> Result<Done<()>, StepError> {
         if before.is_empty() {
-            return Ok(Done::new((), "skipped: nothing serves yet that traffic could go back to"));
+            return Ok(Done::new((), "skipped: nothing serves yet that users could go back to"));
         }
         let switches = &self.frame.site.switches;
         let until = switches.arm(before.clone()).await.map_err(|error| {
@@ -61,26 +60,26 @@ impl Step for ArmSwitch<'_> {
             StepError::new(error.kind(), text)
         })?;
         let note = format!(
-            "{} armed; without a sign of life, traffic is back at {until:.0}",
-            before.len()
+            "{} armed; without a sign of life, {} back at {until:.0}",
+            before.len(),
+            if tasks(before) { "the old version comes" } else { "traffic is" }
         );
         Ok(Done::new((), note))
     }
 
-    async fn probe(&self, _: &Context<'_>, _: &Back) -> Result<Probe<()>, StepError> {
+    async fn probe(&self, _: &Context<'_>, _: &Backs) -> Result<Probe<()>, StepError> {
         // Arming what is armed puts it off.
         Ok(Probe::Repeatable)
     }
 
-    async fn undo(&self, _: &Context<'_>, _: &Back, _: Option<&()>) -> Result<Undone, StepError> {
+    async fn undo(&self, _: &Context<'_>, _: &Backs, _: Option<&()>) -> Result<Undone, StepError> {
         Ok(match self.frame.site.switches.disarm().await {
             Ok(_) => Undone::whole("the dead-man's switch is taken away"),
             // It fires once, and sets what is there by then. It must not keep everything else from being undone.
             Err(error) => Undone {
                 left: vec![Left {
                     what: format!(
-                        "the dead-man's switch could not be taken away: it fires within {} and sets the weights that are set \
-                         now ({error})",
+                        "the dead-man's switch could not be taken away: it fires within {} and sets what is set now ({error})",
                         self.frame.site.environment.config.switch.after
                     ),
                     command: format!(
@@ -100,7 +99,7 @@ pub(crate) struct DisarmSwitch<'a> {
     pub frame: Frame<'a>,
     /// Of a rollback by hand: one that cannot be reached must not bar the way back.
     pub leniently: bool,
-    /// The weights that come back, if it has to be armed again.
+    /// Where what comes back is known from, if it has to be armed again.
     pub chosen: BTreeMap<ServiceName, Handle<Chosen>>,
 }
 
@@ -150,12 +149,40 @@ impl Step for DisarmSwitch<'_> {
     async fn undo(&self, cx: &Context<'_>, (): &(), _: Option<&()>) -> Result<Undone, StepError> {
         let arm = ArmSwitch { frame: self.frame, chosen: self.chosen.clone() };
         let back = arm.observe(cx).await?;
-        // Traffic goes back next. That must not wait for a switch that cannot be armed.
+        // Users go back next. That must not wait for a switch that cannot be armed.
         Ok(Undone::whole(match self.frame.site.switches.arm(back).await {
-            Ok(_) => "armed until traffic is back".to_owned(),
+            Ok(_) => "armed until the old version is back".to_owned(),
             Err(error) => format!("not armed again: {error}"),
         }))
     }
+}
+
+/// What comes back of a service. Of tasks that are replaced where they are, the revision before, if that is one thing.
+fn back(chosen: &Chosen, is_in_place: bool) -> Option<Back> {
+    chosen.replaces?;
+    if !is_in_place {
+        return Some(Back::Weights(chosen.weights));
+    }
+    let (task_definition, _) = chosen.old()?;
+    Some(Back::Tasks { colour: chosen.colour, task_definition: task_definition.clone() })
+}
+
+fn tasks(backs: &Backs) -> bool {
+    backs.values().any(|back| matches!(back, Back::Tasks { .. }))
+}
+
+/// Aims the switch of a service at what the platform is doing by now, and puts it off.
+pub(crate) async fn aim(
+    frame: &Frame<'_>,
+    service: &ServiceName,
+    wait: &Wait<'_>,
+) -> Result<(), StepError> {
+    frame.site.switches.aim(service, wait).await.map_err(|error| {
+        let error = failure::rollout(error);
+        let text = format!("the dead-man's switch of {service} cannot be armed: {error}");
+        StepError::new(error.kind(), text)
+    })?;
+    hold(frame).await
 }
 
 /// Puts the switches off now. Before each shift: one that fired means that this run was taken for dead, and traffic went back.

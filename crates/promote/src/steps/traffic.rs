@@ -34,6 +34,13 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
+    /// What came before, where that is one thing: the tasks of two versions have no single one to go back to.
+    pub(super) fn old(&self) -> Option<(&TaskDefinition, &ImageDigest)> {
+        let mut digests = self.old_digests.iter();
+        let (digest, None) = (digests.next()?, digests.next()) else { return None };
+        Some((self.old_task_definition.as_ref()?, digest))
+    }
+
     fn of(live: &Live) -> Self {
         let replaces = live.live_colour();
         let old = replaces.map(|colour| live.colour(colour));

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex as Plain};
 use tokio::time::Instant;
 
 use super::*;
-use crate::Colour;
+use crate::{Colour, TaskDefinition, Weights};
 
 /// What one switch does, as a cloud would that fires it.
 #[derive(Debug, Default)]
@@ -13,6 +13,10 @@ struct Cloud {
     is_down: bool,
     hangs: bool,
     ahead: Option<SignedDuration>,
+    /// What the platform is at, which a switch would have to stop, and what the schedule says by now.
+    under_way: &'static str,
+    aimed: &'static str,
+    armed: &'static str,
 }
 
 #[derive(Clone)]
@@ -43,13 +47,23 @@ impl Fake {
 
 #[async_trait]
 impl Switch for Fake {
-    async fn arm(&self, _: Weights, at: Timestamp) -> Result<Armed, TargetError> {
+    async fn arm(&self, back: &Back, at: Timestamp) -> Result<Armed, TargetError> {
+        self.aim(back).await?;
         let mut cloud = self.answer()?;
-        cloud.at = Some(at);
+        (cloud.at, cloud.armed) = (Some(at), cloud.aimed);
         Ok(Armed { name: "s".into(), at, ahead: cloud.ahead })
     }
 
-    async fn put_off(&self, _: Weights, at: Timestamp) -> Result<PutOff, TargetError> {
+    async fn aim(&self, back: &Back) -> Result<(), TargetError> {
+        let mut cloud = self.answer()?;
+        cloud.aimed = match back {
+            Back::Weights(_) => "weights",
+            Back::Tasks { .. } => cloud.under_way,
+        };
+        Ok(())
+    }
+
+    async fn put_off(&self, _: &Back, at: Timestamp) -> Result<PutOff, TargetError> {
         if self.cloud().hangs {
             std::future::pending::<()>().await;
         }
@@ -57,7 +71,7 @@ impl Switch for Fake {
         Ok(match cloud.at {
             None => PutOff::Gone,
             Some(_) => {
-                cloud.at = Some(at);
+                (cloud.at, cloud.armed) = (Some(at), cloud.aimed);
                 PutOff::Done
             }
         })
@@ -86,8 +100,18 @@ fn two() -> (Switches, [Fake; 2]) {
     (Switches::with_clock(names.into_iter().zip(boxed).collect(), AFTER, Box::new(now)), fakes)
 }
 
-fn back() -> Back {
-    ["backend", "frontend"].map(|name| (name.parse().unwrap(), Weights::all(Colour::Blue))).into()
+fn back() -> Backs {
+    let weights = || Back::Weights(Weights::all(Colour::Blue));
+    ["backend", "frontend"].map(|name| (name.parse().unwrap(), weights())).into()
+}
+
+/// Tasks of one service, and the weights of the other.
+fn tasks_and_weights() -> Backs {
+    let task_definition = TaskDefinition::new("shop-backend:7");
+    let mut back = back();
+    let tasks = Back::Tasks { colour: Colour::Blue, task_definition };
+    back.insert("backend".parse().unwrap(), tasks);
+    back
 }
 
 fn quiet(_: String) {}
@@ -160,4 +184,49 @@ async fn what_cannot_be_armed_begins_nothing() {
     let error = switches.arm(back()).await.unwrap_err().to_string();
     assert!(error.contains("300 s behind"), "{error}");
     assert_eq!((one.cloud().at, other.cloud().at), (None, None));
+}
+
+/// Shows that tasks come back as weights do: a run that was suspended while the platform replaced them, until the switch fired, goes no
+/// further, and one that is gone is made up for, whatever the platform was at.
+#[tokio::test(start_paused = true)]
+async fn a_replacement_is_stopped_by_the_switch_as_well() {
+    let (switches, [one, other]) = two();
+    one.cloud().under_way = "tasks are asked for";
+    switches.arm(tasks_and_weights()).await.unwrap();
+    assert_eq!((one.cloud().armed, other.cloud().armed), ("tasks are asked for", "weights"));
+    let (backend, cancel) = ("backend".parse().unwrap(), CancellationToken::new());
+    let poll = Duration::from_secs(1);
+    let wait = Wait { poll, timeout: AFTER / 2, cancel: &cancel, on: &quiet };
+    one.cloud().under_way = "the deployment is stopped";
+    // What cannot be learned for a moment is learned later; meanwhile it stays as it was armed.
+    one.cloud().is_down = true;
+    let mend = async {
+        tokio::time::sleep(poll * 2).await;
+        assert_eq!(one.cloud().armed, "tasks are asked for");
+        one.cloud().is_down = false;
+    };
+    tokio::join!(mend, async { switches.aim(&backend, &wait).await.unwrap() });
+    assert!(matches!(switches.put_off().await, Kept::Until(_)));
+    assert_eq!(one.cloud().armed, "the deployment is stopped");
+
+    tokio::time::sleep(AFTER + poll).await;
+    assert_eq!(one.cloud().fired.len(), 1);
+    let Kept::Lost(why) = switches.put_off().await else { panic!("it goes on") };
+    assert!(why.contains("backend is gone: it fired"), "{why}");
+    assert!(switches.aim(&backend, &wait).await.is_ok(), "nothing is armed any more");
+    assert_eq!(one.cloud().at, None, "one that fired is not armed again");
+}
+
+/// A switch that cannot be aimed in time is an error, and one that was armed before stays.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_aimed_is_told() {
+    let (switches, [one, _]) = two();
+    switches.arm(tasks_and_weights()).await.unwrap();
+    one.cloud().is_down = true;
+    let cancel = CancellationToken::new();
+    let (poll, timeout) = (Duration::from_secs(1), Duration::from_secs(5));
+    let wait = Wait { poll, timeout, cancel: &cancel, on: &quiet };
+    let error = switches.aim(&"backend".parse().unwrap(), &wait).await.unwrap_err().to_string();
+    assert!(error.contains("aiming the dead-man's switch"), "{error}");
+    assert!(one.cloud().at.is_some());
 }
