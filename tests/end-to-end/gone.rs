@@ -135,19 +135,41 @@ async fn what_ecs_replaces_comes_back_when_the_promotion_is_killed() {
     project.is_settled().await;
 }
 
-/// Shows A-RB-1 for tasks that were replaced where they are: the switch stays until the new version has been watched to the end.
+/// Shows A-RB-1 for what ECS is through with: the switch stays until the new version has been watched to the end.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ecs_has_replaced_comes_back_when_the_promotion_is_killed() {
+async fn what_ecs_is_through_with_comes_back_when_the_promotion_is_killed() {
     let Some(project) = project(WATCHED, ROLLING).await else { return };
+    for lines in [ROLLING, ECS_CANARY] {
+        project.set_steps(WATCHED, lines);
+        project.switch_after("6s");
+        let before = project.world().await;
+        let promotion = promote(&project);
+        let pid = promotion.pid();
+        let promotion = promotion.heard_until("rollout/wave-1/smoke").await;
+        kill_and_wait(&project, promotion.started, pid).await;
+        let resumed = resume(&project).await;
+        assert!(resumed.stdout.contains("rollout/backend/replace"), "{}", resumed.report());
+        assert_eq!(project.world().await, before);
+        project.is_settled().await;
+    }
+}
+
+/// Shows W-4 for the one thing that the switch cannot do: a deployment that ECS is through with before the switch fires cannot be stopped any
+/// more. Whoever resumes is told so, and has it taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ecs_was_through_with_before_the_switch_fired_is_taken_back_later() {
+    let pace = Pace { step_bake: 300_000, bake: 0 };
+    let Some(project) = project(pace, ECS_CANARY).await else { return };
     let before = project.world().await;
-    let promotion = promote(&project);
-    let pid = promotion.pid();
-    let promotion = promotion.heard_until("rollout/wave-1/smoke").await;
-    project.serves("2.0.0").await;
-    kill_and_wait(&project, promotion.started, pid).await;
-    let resumed = resume(&project).await;
-    assert!(resumed.stdout.contains("rollout/backend/replace"), "{}", resumed.report());
+    let (promotion, pid) = sharing(&project).await;
+    kill_process(pid, Signal::KILL).unwrap();
+    promotion.end().await;
+    until("the switches have fired", async || project.schedules().await.is_empty()).await;
+    assert_eq!(project.versions().await["backend"], ["2.0.0"], "ECS went on by itself");
+    let resumed = project.run(&["promote", "--env", "local", "--resume"]).await.exits(1);
+    resumed.says("the dead-man's switch of backend is gone, and the revision of blue is");
     assert_eq!(project.world().await, before);
+    project.serves("1.1.0").await;
     project.is_settled().await;
 }
 
@@ -173,6 +195,7 @@ async fn what_ecs_moves_is_back_at_once_when_the_promotion_is_stopped() {
     let Some(project) = project(LONG, ECS_CANARY).await else { return };
     let (before, weights) = (project.world().await, project.weights().await);
     let (promotion, pid) = sharing(&project).await;
+    assert_eq!(project.schedules().await.len(), 2, "one for each service");
     let since = Instant::now();
     kill_process(pid, Signal::TERM).unwrap();
     until("all traffic is back on the old version", async || project.weights().await == weights)

@@ -116,14 +116,14 @@ const AT_ONCE: Strategy = Strategy {
     first: None,
     last: Some(Seen::Said("rollout/wave-1/smoke")),
 };
-const ROLLING: Strategy = Strategy {
+pub(crate) const ROLLING: Strategy = Strategy {
     name: "rolling",
     lines: "strategy = \"rolling\"",
     pace: PACE,
     first: None,
     last: Some(Seen::Said("rollout/wave-1/smoke")),
 };
-const ECS_CANARY: Strategy = Strategy {
+pub(crate) const ECS_CANARY: Strategy = Strategy {
     name: "ecs canary",
     lines: "strategy = \"ecs-canary\"\nsteps = [10, 100]",
     // A minute of ECS's, which takes three seconds in the tests, and which Liftlock takes for one: so long does it wait for answers.

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use liftlock_aws::{ACTIONS, AwsErrorKind, Clients, Credentials, EcsTarget, SsmParameters};
+use liftlock_aws::{
+    ACTIONS, AwsErrorKind, Clients, Credentials, EcsSwitch, EcsTarget, SsmParameters,
+};
 use liftlock_environment::config;
-use liftlock_rollout::{Target, TargetErrorKind};
+use liftlock_rollout::{Back, Colour, Switch, Target, TargetErrorKind, TaskDefinition};
 use liftlock_testkit::ClosedPort;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -206,4 +208,37 @@ async fn a_broken_answer_does_not_show_the_secret() {
     let error = SsmParameters::new(&server.clients().await).get("/shop/dev/x").await.unwrap_err();
     assert!(!error.to_string().contains("hush"), "{error}");
     assert!(error.to_string().contains("/shop/dev/x"), "{error}");
+}
+
+const SERVICES: &str = r#"{"services":[
+    {"serviceName":"shop-dev-backend-blue","status":"ACTIVE","desiredCount":2,"runningCount":4,"pendingCount":0,
+     "taskDefinition":"arn:aws:ecs:eu-central-1:123456789012:task-definition/shop-dev-backend:8",
+     "deploymentConfiguration":{"strategy":"CANARY"},
+     "deployments":[{"id":"ecs-svc/2","status":"PRIMARY","rolloutState":"IN_PROGRESS"}]},
+    {"serviceName":"shop-dev-backend-green","status":"ACTIVE","desiredCount":0,"runningCount":0,"pendingCount":0}]}"#;
+const DEPLOYMENTS: &str = r#"{"serviceDeployments":[{"status":"IN_PROGRESS",
+    "serviceDeploymentArn":"arn:aws:ecs:eu-central-1:123456789012:service-deployment/shop-dev/shop-dev-backend-blue/2"}]}"#;
+
+/// A deployment that was just begun is listed a moment later: the dead-man's switch that is to stop it looks again.
+#[tokio::test]
+async fn a_deployment_that_is_listed_later_is_waited_for() {
+    let server = Server::start(|operation, before| match (operation, before) {
+        ("DescribeServices", _) => Some((200, SERVICES.to_owned())),
+        ("ListServiceDeployments", 0) => Some((200, r#"{"serviceDeployments":[]}"#.to_owned())),
+        ("ListServiceDeployments", _) => Some((200, DEPLOYMENTS.to_owned())),
+        _ => None,
+    });
+    let server = server.await;
+    let target = EcsTarget::new(&server.clients().await, "shop-dev", &"backend".parse().unwrap());
+    let target = target.shifted_by_ecs("123456789012", "shop-dev-traffic");
+    let switch = EcsSwitch::new(&target, "123456789012", "shop-dev-switch");
+    let back = |revision: &str| Back::Tasks {
+        colour: Colour::Blue,
+        task_definition: TaskDefinition::new(revision),
+    };
+    switch.aim(&back("shop-dev-backend:7")).await.unwrap();
+    assert_eq!(server.calls("ListServiceDeployments"), 2);
+    // What brings the old tasks back is not looked for, since nobody is to stop it.
+    switch.aim(&back("shop-dev-backend:8")).await.unwrap();
+    assert_eq!(server.calls("ListServiceDeployments"), 2);
 }

@@ -28,8 +28,8 @@ use liftlock_migrate::snapshot::{
 };
 use liftlock_model::ImageRef;
 use liftlock_rollout::{
-    Back, Colour, PutOff, Switch, Target, TargetErrorKind, Wait, Weights, lower, raise,
-    seen_serving, shift,
+    Back, Colour, PutOff, Switch, Target, TargetErrorKind, TaskDefinition, Wait, Weights, lower,
+    raise, seen_serving, shift,
 };
 use liftlock_testkit::moto::{ACCOUNT, Moto, REGION};
 use secrecy::ExposeSecret;
@@ -497,4 +497,22 @@ async fn the_switch_is_a_schedule_that_puts_the_weights_back() {
     assert!(switch.disarm().await.unwrap());
     assert!(!switch.disarm().await.unwrap());
     assert_eq!(switch.look().await.unwrap(), None);
+
+    // Of tasks that ECS replaces, it asks for the old ones, whatever is under way.
+    let tasks = Back::Tasks {
+        colour: Colour::Blue,
+        task_definition: TaskDefinition::new("shop-dev-backend:7"),
+    };
+    switch.arm(&tasks, at).await.unwrap();
+    let told = moto.aws().call(get).await;
+    assert_eq!(told["Target"]["Arn"], "arn:aws:scheduler:::aws-sdk:ecs:updateService");
+    let input: serde_json::Value =
+        serde_json::from_str(told["Target"]["Input"].as_str().unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "Cluster": "shop-dev",
+        "Service": "shop-dev-backend-blue",
+        "TaskDefinition": "shop-dev-backend:7",
+    });
+    assert_eq!(input, expected);
+    assert!(switch.disarm().await.unwrap());
 }

@@ -1,5 +1,5 @@
-# The role that the dead-man's switch takes: schedules of EventBridge that give all traffic back when a promotion is gone. It may
-# change the listener rules of this environment, and nothing else.
+# The role that the dead-man's switch takes: schedules of EventBridge that give users the old version back when a promotion is gone. It
+# may change the listener rules of this environment, and of its services the revision and the deployment that is under way; nothing else.
 
 locals {
   schedules = "arn:aws:scheduler:${var.region}:${var.account}"
@@ -40,6 +40,20 @@ data "aws_iam_policy_document" "switch" {
     sid       = "Traffic"
     actions   = ["elasticloadbalancing:ModifyRule"]
     resources = ["${local.elb}:listener-rule/app/${var.prefix}/*"]
+  }
+
+  # Where ECS replaces tasks: the old ones again.
+  statement {
+    sid       = "Services"
+    actions   = ["ecs:UpdateService"]
+    resources = ["${local.ecs}:service/${var.prefix}/${var.prefix}-*"]
+  }
+
+  # Where ECS moves the traffic: so that it goes back at once.
+  statement {
+    sid       = "StopDeployments"
+    actions   = ["ecs:StopServiceDeployment"]
+    resources = ["${local.ecs}:service-deployment/${var.prefix}/${var.prefix}-*/*"]
   }
 }
 

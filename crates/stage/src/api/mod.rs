@@ -301,7 +301,31 @@ pub(crate) fn call_of_schedule(world: &Arc<World>, target: &Json) -> Result<Stri
     *world.look().calls.entry(named.clone()).or_default() += 1;
     let call = Call { service: service.to_owned(), protocol, operation, input };
     let done = perform(&At { world, lag: Duration::ZERO }, &call);
-    done.map(|_| named.clone()).map_err(|refusal| format!("{named} was refused: {refusal}"))
+    let said = match &done {
+        Ok(_) => Ok(named),
+        Err(refusal) => Err(format!("{named} was refused: {refusal}")),
+    };
+    record_of_schedule(world, &call, done);
+    said
+}
+
+/// A schedule's call is written down as any other, in the words in which it comes to its service. What comes to others than JSON services
+/// as a form is not written down: a schedule has none.
+fn record_of_schedule(world: &World, call: &Call, done: Result<Answer, Refusal>) {
+    let Some(recorder) = world.recorder.as_ref().filter(|_| call.protocol == Protocol::Json) else {
+        return;
+    };
+    let error = done.as_ref().err().map(|refusal| refusal.code.clone());
+    let answer = write(call.protocol, &call.service, &call.operation, done, SignedDuration::ZERO);
+    recorder.write(&Exchange {
+        service: &call.service,
+        operation: &call.operation,
+        protocol: call.protocol.as_str(),
+        request: call.input.to_string().as_bytes(),
+        error: error.as_deref(),
+        status: answer.status().as_u16(),
+        answer: answer.body(),
+    });
 }
 
 /// Schedules write members as `DesiredCount`, ECS itself as `desiredCount`.

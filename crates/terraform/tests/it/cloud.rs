@@ -208,9 +208,15 @@ async fn shows_identity(cloud: &Cloud) {
     assert_eq!(trust["Principal"], json!({ "Service": "scheduler.amazonaws.com" }));
     let policy = "iam get-role-policy --role-name shop-dev-switch --policy-name shop-dev-switch";
     let may = &cloud.call(policy).await["PolicyDocument"]["Statement"];
-    let may = may.as_array().map_or(may, |all| &all[0]);
-    assert_eq!(strings(&may["Action"]), ["elasticloadbalancing:ModifyRule"]);
-    assert!(strings(&may["Resource"]).iter().all(|r| r.contains(":listener-rule/app/shop-dev/")));
+    for (statement, (action, resource)) in may.as_array().unwrap().iter().zip([
+        ("elasticloadbalancing:ModifyRule", ":listener-rule/app/shop-dev/*"),
+        ("ecs:UpdateService", ":service/shop-dev/shop-dev-*"),
+        ("ecs:StopServiceDeployment", ":service-deployment/shop-dev/shop-dev-*/*"),
+    ]) {
+        assert_eq!(strings(&statement["Action"]), [action]);
+        assert!(strings(&statement["Resource"]).iter().all(|r| r.ends_with(resource)), "{may}");
+    }
+    assert_eq!(may.as_array().map(Vec::len), Some(3), "{may}");
 
     let users = cloud.call("iam list-users").await;
     assert_eq!(users["Users"], json!([]), "nobody has a long-lived key");

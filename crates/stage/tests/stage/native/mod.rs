@@ -2,6 +2,7 @@
 
 mod back;
 mod refusals;
+mod scheduled;
 mod whole;
 
 use std::sync::Arc;
