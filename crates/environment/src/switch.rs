@@ -9,8 +9,8 @@ use crate::Period;
 use crate::check::Checks;
 use crate::config::{Config, Engine};
 
-/// What gives all traffic back to the old version when the promotion that shifted it is gone: a schedule of EventBridge for each
-/// service, armed before the first shift, put off while the promotion lives, and taken away at its end.
+/// What gives users the old version back when the promotion that is replacing it is gone: a schedule of EventBridge for each service,
+/// armed before the first user meets the new version, put off while the promotion lives, and taken away at its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Switch {

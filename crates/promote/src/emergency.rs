@@ -319,7 +319,10 @@ impl WayBack<'_> {
         let (target, wait) = (self.site.target(service)?, self.wait(rollout, &on));
         let (colour, revision) = self.revision(leg)?;
         if let Some(how) = leg.standing.by_ecs {
-            target.take_back(colour).await.map_err(failure::target)?;
+            // What brings it back already is not to be stopped.
+            if live.colour(colour).task_definition.as_ref() != Some(&revision.task_definition) {
+                target.take_back(colour).await.map_err(failure::target)?;
+            }
             let asked = Replacing {
                 colour,
                 task_definition: &revision.task_definition,
