@@ -154,17 +154,39 @@ async fn what_ecs_is_through_with_comes_back_when_the_promotion_is_killed() {
     }
 }
 
-/// Shows W-4 for the one thing that the switch cannot do: a deployment that ECS is through with before the switch fires cannot be stopped any
-/// more. Whoever resumes is told so, and has it taken back.
+/// Shows A-RB-1 for what ECS is through with before the switch fires: it cannot be stopped any more, and the old tasks are asked for.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ecs_was_through_with_before_the_switch_fired_is_taken_back_later() {
+async fn what_ecs_was_through_with_before_the_switch_fired_comes_back() {
     let pace = Pace { step_bake: 300_000, bake: 0 };
     let Some(project) = project(pace, ECS_CANARY).await else { return };
     let before = project.world().await;
     let (promotion, pid) = sharing(&project).await;
     kill_process(pid, Signal::KILL).unwrap();
+    until("ECS went on by itself", async || project.versions().await["backend"] == ["2.0.0"]).await;
+    kill_and_wait(&project, promotion, pid).await;
+    assert_eq!(calls(&project, "ecs:StopServiceDeployment").await, 1, "in vain");
+    resume(&project).await;
+    assert_eq!(project.world().await, before);
+    project.is_settled().await;
+}
+
+/// Shows W-4: whoever resumes sooner than that is told what was seen, and has it taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ecs_went_on_with_is_taken_back_by_whoever_resumes() {
+    let pace = Pace { step_bake: 300_000, bake: 0 };
+    let Some(project) = project(pace, ECS_CANARY).await else { return };
+    project.set_steps(pace, ECS_CANARY);
+    project.switch_after("12s");
+    let before = project.world().await;
+    let (promotion, pid) = sharing(&project).await;
+    kill_process(pid, Signal::KILL).unwrap();
     promotion.end().await;
-    until("the switches have fired", async || project.schedules().await.is_empty()).await;
+    let stage = stage(&project);
+    let first = async || {
+        let status = liftlock_stage::status(&stage).await.unwrap().unwrap();
+        status.schedules.iter().any(|one| one.name == "shop-local-backend-switch")
+    };
+    until("the first has fired", async || !first().await).await;
     assert_eq!(project.versions().await["backend"], ["2.0.0"], "ECS went on by itself");
     let resumed = project.run(&["promote", "--env", "local", "--resume"]).await.exits(1);
     resumed.says("the dead-man's switch of backend is gone, and the revision of blue is");
@@ -195,7 +217,7 @@ async fn what_ecs_moves_is_back_at_once_when_the_promotion_is_stopped() {
     let Some(project) = project(LONG, ECS_CANARY).await else { return };
     let (before, weights) = (project.world().await, project.weights().await);
     let (promotion, pid) = sharing(&project).await;
-    assert_eq!(project.schedules().await.len(), 2, "one for each service");
+    assert_eq!(project.schedules().await.len(), 4, "two for each service");
     let since = Instant::now();
     kill_process(pid, Signal::TERM).unwrap();
     until("all traffic is back on the old version", async || project.weights().await == weights)

@@ -118,7 +118,10 @@ data "aws_iam_policy_document" "deployer" {
       "scheduler:GetSchedule",
       "scheduler:UpdateSchedule",
     ]
-    resources = ["${local.schedules}:schedule/default/${var.prefix}-*-switch"]
+    resources = [
+      "${local.schedules}:schedule/default/${var.prefix}-*-switch",
+      "${local.schedules}:schedule/default/${var.prefix}-*-switch-2",
+    ]
   }
 
   statement {

@@ -25,10 +25,10 @@ pub(super) struct Aim {
 }
 
 impl EcsTarget {
-    /// What it takes by now to give this back.
-    pub(super) async fn aim(&self, back: &Back) -> Result<Aim, AwsError> {
+    /// What it takes by now to give this back, one after the other.
+    pub(super) async fn aim(&self, back: &Back) -> Result<Vec<Aim>, AwsError> {
         match back {
-            Back::Weights(weights) => self.aim_at_rule(*weights).await,
+            Back::Weights(weights) => Ok(vec![self.aim_at_rule(*weights).await?]),
             Back::Tasks { colour, task_definition } => {
                 self.aim_at_service(*colour, task_definition).await
             }
@@ -45,23 +45,29 @@ impl EcsTarget {
         Ok(Aim { operation: "elasticloadbalancingv2:modifyRule", input })
     }
 
-    /// A deployment that moves traffic gives it back at once when it is stopped. Everywhere else the old tasks are asked for again: that
-    /// needs no deployment, so that it can be armed before there is one, and it works as well once one is through.
-    async fn aim_at_service(&self, colour: Colour, old: &TaskDefinition) -> Result<Aim, AwsError> {
+    /// The old tasks are asked for: that needs no deployment, so that it can be armed before there is one, and it works as well once one is
+    /// through. A deployment that moves traffic is stopped before, since it gives that back at once; if it is through by then, or goes back
+    /// already, the one or the other changes nothing.
+    async fn aim_at_service(
+        &self,
+        colour: Colour,
+        old: &TaskDefinition,
+    ) -> Result<Vec<Aim>, AwsError> {
         let mut service = self.service(colour).await?;
-        let mut pause = PAUSE;
-        for _ in 0..LOOKS {
-            if self.shifted_by.is_none() || !is_replaced(&service, old) {
-                break;
-            }
+        if self.shifted_by.is_none() {
+            return Ok(vec![self.old_tasks(colour, old, &service)]);
+        }
+        let (mut pause, mut looks) = (PAUSE, 0);
+        while is_replaced(&service, old) && looks < LOOKS {
             if let Some(deployment) = self.under_way(colour).await? {
-                return Ok(stop(&deployment));
+                return Ok(vec![stop(&deployment), self.old_tasks(colour, old, &service)]);
             }
             tokio::time::sleep(pause).await;
-            pause *= 2;
+            (pause, looks) = (pause * 2, looks + 1);
             service = self.service(colour).await?;
         }
-        Ok(self.old_tasks(colour, old, &service))
+        let ask = || self.old_tasks(colour, old, &service);
+        Ok(vec![ask(), ask()])
     }
 
     fn old_tasks(&self, colour: Colour, old: &TaskDefinition, service: &Service) -> Aim {

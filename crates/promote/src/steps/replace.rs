@@ -249,7 +249,12 @@ impl Replace<'_> {
         wait: &Wait<'_>,
     ) -> Result<(), StepError> {
         aim(&self.frame, &self.service, wait).await?;
-        replaced.is_whole(target, wait).await.map_err(failure::rollout)?;
+        let whole = replaced.is_whole(target, wait).await;
+        if matches!(whole, Err(RolloutError::TasksDie { .. })) {
+            // What was taken back may have been so by the switch, and then it is not the tasks' fault.
+            hold(&self.frame).await?;
+        }
+        whole.map_err(failure::rollout)?;
         aim(&self.frame, &self.service, wait).await
     }
 
