@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod ask;
 mod baseline;
 mod catalog;
 mod check;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::time::Instant;
 
+use crate::ask;
 use crate::progress::{On, Progress};
 use crate::session::{self, Session};
 
@@ -51,12 +52,8 @@ pub(crate) async fn acquire(
     let start = Instant::now();
     let mut told = None;
     loop {
-        let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
-            .bind(CLASS)
-            .bind(OBJECT)
-            .fetch_one(&mut *connection)
-            .await?;
-        if taken {
+        let take = format!("select pg_try_advisory_lock({CLASS}, {OBJECT})");
+        if ask::one(connection, take).await? {
             return verify(connection).await;
         }
         let by = held_by(connection).await?;
@@ -78,17 +75,14 @@ async fn verify(connection: &mut PgConnection) -> Result<(), LockError> {
 }
 
 async fn is_ours(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+    let there = format!(
         "select exists (
              select from pg_locks
-             where locktype = 'advisory' and classid::int8 = $1 and objid::int8 = $2 and objsubid = 2
+             where locktype = 'advisory' and classid::int8 = {CLASS} and objid::int8 = {OBJECT} and objsubid = 2
                and database = (select oid from pg_database where datname = current_database())
-               and pid = pg_backend_pid() and granted)",
-    )
-    .bind(i64::from(CLASS))
-    .bind(i64::from(OBJECT))
-    .fetch_one(connection)
-    .await
+               and pid = pg_backend_pid() and granted)"
+    );
+    ask::one(connection, there).await
 }
 
 async fn held_by(connection: &mut PgConnection) -> Result<Option<Session>, sqlx::Error> {
@@ -108,10 +102,7 @@ async fn held_by(connection: &mut PgConnection) -> Result<Option<Session>, sqlx:
 
 /// Gives the lock back, and checks that it was ours until now.
 pub(crate) async fn release(connection: &mut PgConnection) -> Result<(), LockError> {
-    let was_ours: bool = sqlx::query_scalar("select pg_advisory_unlock($1, $2)")
-        .bind(CLASS)
-        .bind(OBJECT)
-        .fetch_one(connection)
-        .await?;
+    let give_back = format!("select pg_advisory_unlock({CLASS}, {OBJECT})");
+    let was_ours: bool = ask::one(connection, give_back).await?;
     if was_ours { Ok(()) } else { Err(LockError::Pooled) }
 }

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::ask;
 use crate::text::quoted;
 
 /// The name that refinery gives its table.
@@ -77,7 +78,7 @@ pub(crate) async fn newest(connection: &mut PgConnection) -> Result<i32, sqlx::E
 }
 
 async fn is_there(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select to_regclass($1) is not null").bind(TABLE).fetch_one(connection).await
+    ask::one(connection, format!("select to_regclass('{TABLE}') is not null")).await
 }
 
 /// refinery's checksum of a migration: SipHash 1-3 over name, number and SQL.

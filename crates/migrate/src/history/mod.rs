@@ -15,7 +15,7 @@ use liftlock_model::{Actor, MigrationChecksum, MigrationId, RunId};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use crate::refinery;
+use crate::{ask, refinery};
 
 pub use entry::Action;
 pub(crate) use entry::{Entry, fit_to_keep};
@@ -152,10 +152,8 @@ async fn kept(
     connection: &mut PgConnection,
     script: &str,
 ) -> Result<BTreeMap<i32, Kept>, sqlx::Error> {
-    let there: bool =
-        sqlx::query_scalar("select to_regclass('liftlock_schema_history') is not null")
-            .fetch_one(&mut *connection)
-            .await?;
+    let there = "select to_regclass('liftlock_schema_history') is not null";
+    let there: bool = ask::one(connection, there.to_owned()).await?;
     let mut kept: BTreeMap<i32, Kept> = BTreeMap::new();
     if !there {
         return Ok(kept);
@@ -166,7 +164,7 @@ async fn kept(
              select id, action, version, up_sha256, rollback_sha256, {script} as rollback_sql, actor, run, duration_ms, reason, snapshot
              from liftlock_schema_history) kept order by kept.id"
     );
-    for row in sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await? {
+    for row in sqlx::raw_sql(AssertSqlSafe(query)).fetch_all(connection).await? {
         let action: String = row.try_get("action")?;
         let version: i32 = row.try_get("version")?;
         let (applies, proof) = match Action::from_text(&action) {

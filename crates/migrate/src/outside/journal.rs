@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::half::{Before, Direction, Event, Half, Row};
+use crate::ask;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::transaction::Workbench;
@@ -104,9 +105,11 @@ fn before(kept: Option<serde_json::Value>) -> Before {
 
 /// The table's name with its schema; none if it is not there.
 pub(crate) async fn name(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    let query = "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                 where c.oid = to_regclass($1)";
-    sqlx::query_scalar(query).bind(TABLE).fetch_optional(connection).await
+    let query = format!(
+        "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.oid = to_regclass('{TABLE}')"
+    );
+    ask::maybe(connection, query).await
 }
 
 /// Makes the table if it is not there. To be called inside a transaction that may write.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::query::{keep, kinds, reading, set_back};
@@ -177,14 +178,14 @@ impl Reader {
     }
 
     async fn try_see(&mut self, connection: &mut PgConnection) -> Result<Seen, sqlx::Error> {
-        let now = Mark::read(connection, &mut self.repeated).await?;
-        let before = std::mem::replace(&mut self.mark, now);
-        let changed = match before.shared == self.mark.shared {
-            true => self.changed(connection, &before).await?,
+        let news = News::read(connection, &mut self.repeated, &self.mark.transaction).await?;
+        let before = std::mem::replace(&mut self.mark, news.mark);
+        let changed = match before.shared == self.mark.shared && !news.unread {
+            true => self.changed(&news.changed, &before.links),
             false => None,
         };
         if let Some(changed) = changed
-            && let Some(gone) = self.read(connection, &changed).await?
+            && let Some(gone) = self.read(connection, &news.kinds, &changed).await?
         {
             return Ok(Seen::Some { changed, gone });
         }
@@ -197,50 +198,35 @@ impl Reader {
         &mut self.repeated
     }
 
-    /// The relations that changed since the mark; none if all must be read.
-    async fn changed(
-        &mut self,
-        connection: &mut PgConnection,
-        since: &Mark,
-    ) -> Result<Option<BTreeSet<i64>>, sqlx::Error> {
-        let links = since.links.symmetric_difference(&self.mark.links);
+    /// The relations that changed since there were these links; none if all must be read.
+    fn changed(&self, rows: &[Changed], links: &BTreeSet<String>) -> Option<BTreeSet<i64>> {
+        let links = links.symmetric_difference(&self.mark.links);
         let of_link = |link: &String| link.split(':').next().and_then(|id| id.parse::<i64>().ok());
         let mut relations: BTreeSet<i64> = links.filter_map(of_link).collect();
-        let transaction = format!("'{}'", since.transaction);
-        let sql = self.repeated.run(&newer(CHANGED), ("xid", &transaction));
-        for row in sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await? {
-            let id: i64 = row.try_get("id")?;
-            let known = u32::try_from(id)
+        for Changed { id, old, composite } in rows {
+            let known = u32::try_from(*id)
                 .is_ok_and(|id| self.gathered.objects.contains_key(&(PG_CLASS, id)));
             // Something of an extension's, or of ours, that others may name.
-            let unread = row.try_get("old")? && !known;
-            if unread || row.try_get("composite")? {
-                return Ok(None);
+            if *old && !known || *composite {
+                return None;
             }
-            relations.insert(id);
+            relations.insert(*id);
         }
-        if relations.len() > MOST {
-            return Ok(None);
-        }
-        let sql = self.repeated.run(&newer(&unread()), ("xid", &transaction));
-        let unread: bool =
-            sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?.try_get(0)?;
-        Ok((!unread).then_some(relations))
+        (relations.len() <= MOST).then_some(relations)
     }
 
     /// Reads these alone. Gives what is gone; nothing if that is not enough.
     async fn read(
         &mut self,
         connection: &mut PgConnection,
+        kinds: &str,
         changed: &BTreeSet<i64>,
     ) -> Result<Option<BTreeSet<(u32, u32)>>, sqlx::Error> {
         let before = std::mem::take(&mut self.gathered);
         let mut columns = before.columns.clone();
         columns.retain(|(class, id), _| *class != PG_CLASS || !changed.contains(&i64::from(*id)));
         let rest = Gathered { columns, ..Gathered::default() };
-        let sql = self.repeated.run(&kinds(), NONE);
-        let there = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;
-        let sql = self.sql(version(connection), text(&there, 0)?, changed);
+        let sql = self.sql(version(connection), kinds, changed);
         let mut now = rest.and(connection, sql).await?;
         let mut gone = BTreeSet::new();
         for (id, object) in &before.objects {
@@ -287,13 +273,69 @@ impl Mark {
         repeated: &mut Repeated,
     ) -> Result<Self, sqlx::Error> {
         let sql = repeated.run(MARK, NONE);
-        let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
+        Self::of(&sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?)
+    }
+
+    fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
         let links: Option<String> = row.try_get("links")?;
         let links = links.unwrap_or_default();
         Ok(Self {
             transaction: row.try_get("mark")?,
             shared: row.try_get("shared")?,
             links: links.split(' ').filter(|link| !link.is_empty()).map(str::to_owned).collect(),
+        })
+    }
+}
+
+/// A relation with something new about it.
+#[derive(Debug)]
+struct Changed {
+    id: i64,
+    /// It was there before.
+    old: bool,
+    /// It is a composite type.
+    composite: bool,
+}
+
+/// What is new since a look, and where the next one begins.
+#[derive(Debug)]
+struct News {
+    mark: Mark,
+    changed: Vec<Changed>,
+    /// Something is new that is not read.
+    unread: bool,
+    kinds: String,
+}
+
+impl News {
+    /// Reads all of it in one message.
+    async fn read(
+        connection: &mut PgConnection,
+        repeated: &mut Repeated,
+        since: &str,
+    ) -> Result<Self, sqlx::Error> {
+        let since = format!("'{since}'");
+        let since = ("xid", since.as_str());
+        let sql = [
+            repeated.run(MARK, NONE),
+            repeated.run(&newer(CHANGED), since),
+            repeated.run(&newer(&unread()), since),
+            repeated.run(&kinds(), NONE),
+        ];
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.concat())).fetch_all(connection).await?;
+        // One row of the first; none or more of the second; one of each of the others.
+        let [first, changed @ .., unread, kinds] = &rows[..] else {
+            return Err(sqlx::Error::RowNotFound);
+        };
+        let changed = changed.iter().map(|row| {
+            let (id, old) = (row.try_get("id")?, row.try_get("old")?);
+            Ok(Changed { id, old, composite: row.try_get("composite")? })
+        });
+        Ok(Self {
+            mark: Mark::of(first)?,
+            changed: changed.collect::<Result<_, sqlx::Error>>()?,
+            unread: unread.try_get(0)?,
+            kinds: text(kinds, 0)?.to_owned(),
         })
     }
 }
