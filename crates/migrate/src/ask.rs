@@ -22,3 +22,11 @@ where
     let row: Option<PgRow> = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(connection).await?;
     row.map(|row| row.try_get(0)).transpose()
 }
+
+/// Whether there is a table of this name on the search path.
+pub(crate) async fn is_there(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<bool, sqlx::Error> {
+    one(connection, format!("select to_regclass('{table}') is not null")).await
+}

@@ -61,7 +61,7 @@ fn read_row(row: &sqlx::postgres::PgRow) -> Result<Migration, sqlx::Error> {
 
 /// What refinery's table says is applied, in order; nothing if there is no such table.
 pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<Migration>, sqlx::Error> {
-    if !is_there(connection).await? {
+    if !ask::is_there(connection, TABLE).await? {
         return Ok(Vec::new());
     }
     let query = Refinery::get_applied_migrations_query(TABLE);
@@ -70,15 +70,11 @@ pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<Migrati
 
 /// The newest migration that refinery's table says is applied; 0 for none.
 pub(crate) async fn newest(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
-    if !is_there(connection).await? {
+    if !ask::is_there(connection, TABLE).await? {
         return Ok(0);
     }
     let newest = "select coalesce(max(version), 0) from refinery_schema_history";
     sqlx::query_scalar(newest).fetch_one(connection).await
-}
-
-async fn is_there(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    ask::one(connection, format!("select to_regclass('{TABLE}') is not null")).await
 }
 
 /// refinery's checksum of a migration: SipHash 1-3 over name, number and SQL.

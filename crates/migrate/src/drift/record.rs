@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, Row as _};
 
 use super::Baseline;
-use crate::refinery;
 use crate::schema::{Fingerprint, Schema};
 use crate::settings::Settings;
+use crate::{ask, refinery};
 
 /// `applied` is a hash of what refinery's history table holds, which others may write to. The rows of `liftlock_schema_history` that a run wrote are those above `history_after`, up to `history_to`.
 const CREATE_TABLES: &str = "
@@ -70,10 +70,7 @@ pub(super) async fn last(
     connection: &mut PgConnection,
     live: &Fingerprint,
 ) -> Result<Option<Kept>, sqlx::Error> {
-    let there: bool = sqlx::query_scalar("select to_regclass('liftlock_schema_run') is not null")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !there {
+    if !ask::is_there(connection, "liftlock_schema_run").await? {
         return Ok(None);
     }
     let row = sqlx::query(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row as _};
 
 use super::Action;
+use crate::ask;
 use crate::text::printable;
 
 /// One execution, or another thing that was done about a migration.
@@ -83,11 +84,7 @@ struct Row {
 
 /// All of it, oldest first; nothing if there is no table.
 pub(crate) async fn read(connection: &mut PgConnection) -> Result<Vec<Execution>, sqlx::Error> {
-    let there: bool =
-        sqlx::query_scalar("select to_regclass('liftlock_schema_history') is not null")
-            .fetch_one(&mut *connection)
-            .await?;
-    if !there {
+    if !ask::is_there(connection, "liftlock_schema_history").await? {
         return Ok(Vec::new());
     }
     let rows = sqlx::query(

@@ -152,10 +152,8 @@ async fn kept(
     connection: &mut PgConnection,
     script: &str,
 ) -> Result<BTreeMap<i32, Kept>, sqlx::Error> {
-    let there = "select to_regclass('liftlock_schema_history') is not null";
-    let there: bool = ask::one(connection, there.to_owned()).await?;
     let mut kept: BTreeMap<i32, Kept> = BTreeMap::new();
-    if !there {
+    if !ask::is_there(connection, "liftlock_schema_history").await? {
         return Ok(kept);
     }
     // A history from before there were reasons or snapshots has no such columns: then the names mean those beside it.
