@@ -56,12 +56,13 @@ impl Database {
             return Err(Failure::NoSuchVersion { wanted, latest });
         }
         // What is run on a throw-away copy is run since it is not there.
-        if self.settings.keep_schema && self.is_current(migrations).await? {
+        let is_copy = self.settings.is_copy;
+        if !is_copy && self.is_current(migrations).await? {
             return Ok(());
         }
         let wait = self.settings.wait;
         let mut bench = self.workbench().await?;
-        if Todo::find(&mut bench, migrations, to).await?.is_empty() {
+        if !is_copy && Todo::find(&mut bench, migrations, to).await?.is_empty() {
             return Ok(());
         }
         lock::acquire(bench.connection, wait, on).await?;
@@ -219,6 +220,9 @@ pub(crate) async fn settle<T>(
 
 /// Makes the history tables, and keeps the rollback scripts of what was applied without us.
 async fn keep_books(bench: &mut Workbench<'_>, todo: &Todo<'_>, on: On<'_>) -> Result<(), Failure> {
+    if bench.own.has_tables && todo.unknown.is_empty() && todo.mended.is_empty() {
+        return Ok(());
+    }
     let nothing = MigrationId { version: 0, name: "history".into() };
     let mut attempts = Attempts::new(bench.settings.lock_retry_budget);
     loop {
@@ -228,6 +232,7 @@ async fn keep_books(bench: &mut Workbench<'_>, todo: &Todo<'_>, on: On<'_>) -> R
             break;
         }
     }
+    bench.own.has_tables = bench.settings.is_copy;
     for migration in &todo.unknown {
         on(&Progress::Adopted { id: migration.id.clone() });
     }

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::check::{Problem, compare};
 use crate::connect::{Address, ConnectError};
-use crate::current::{Expected, Histories};
+use crate::current::{Expected, Histories, Known};
 use crate::drift::Drift;
 use crate::dry_run::Recorder;
 use crate::failure::Failure;
@@ -205,7 +205,12 @@ impl Database {
     /// # Errors
     /// [`StatusError`] if the connection is gone.
     pub async fn read_ahead(&mut self) -> Result<(), StatusError> {
-        let histories = Histories::read(&mut self.connection).await;
+        self.look_ahead(None).await
+    }
+
+    /// The same, where files are `known` that it may have.
+    pub(crate) async fn look_ahead(&mut self, known: Option<&Known>) -> Result<(), StatusError> {
+        let histories = Histories::read(&mut self.connection, known).await;
         let histories = histories.map_err(|error| StatusError::new(&self.address.place, &error))?;
         self.ahead = Some(histories);
         Ok(())
@@ -224,9 +229,9 @@ impl Database {
         Ok(self.ahead.take().unwrap_or_default().are_those_of(migrations))
     }
 
-    /// The same of files that are known to make this, by what was read ahead.
-    pub(crate) fn has(&self, expected: &Expected) -> bool {
-        self.ahead.as_ref().is_some_and(|histories| histories.are(expected))
+    /// The same of files that are known to make this, by what was read ahead: that, if it has.
+    pub(crate) fn has(&self, expected: &Expected) -> Option<&Histories> {
+        self.ahead.as_ref().filter(|histories| histories.are(expected))
     }
 
     /// How files and database stand to each other. Writes nothing.
@@ -260,7 +265,7 @@ impl Database {
                     let prepared = sqlx::raw_sql(PREPARE_SESSION).execute(&mut self.connection);
                     prepared.await.map_err(|error| failed(&error))?;
                 }
-                none.insert(OwnSession { pid, limited, prepared: false })
+                none.insert(OwnSession { pid, limited, prepared: false, has_tables: false })
             }
         };
         Ok(Workbench {

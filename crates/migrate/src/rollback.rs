@@ -129,7 +129,7 @@ impl Database {
     ) -> Result<(), Failure> {
         let wait = self.settings.wait;
         let mut bench = self.workbench().await?;
-        if find(&mut bench, to).await?.is_empty() {
+        if !bench.settings.is_copy && find(&mut bench, to).await?.is_empty() {
             return Ok(());
         }
         lock::acquire(bench.connection, wait, on).await?;
@@ -262,7 +262,7 @@ async fn rollback_each(
     on: On<'_>,
 ) -> Result<(), Failure> {
     let todo = find(bench, to).await?;
-    if !todo.is_empty() {
+    if !todo.is_empty() && !bench.own.has_tables {
         ready_tables(bench, on).await?;
     }
     for back in todo {

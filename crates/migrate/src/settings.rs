@@ -34,8 +34,9 @@ pub struct Settings {
     pub lint: LintSettings,
     /// What to do if others have changed the schema since the last run.
     pub drift: DriftPolicy,
-    /// Whether each run looks at the schema before and after it, and keeps it. A throw-away copy has nobody to look at it later.
-    pub keep_schema: bool,
+    /// Whether the database is a copy that is thrown away: nobody else is at work on it, nobody looks later at how its schema stood
+    /// between runs, and what is written need not reach the disk.
+    pub is_copy: bool,
     /// Of a schema with at least so many tables, a dry-run copies only what the migrations can reach.
     pub whole_copy_below: usize,
     /// Who runs them; kept in the history.
@@ -65,7 +66,7 @@ impl Settings {
             accept_unproven: false,
             lint: LintSettings::default(),
             drift: DriftPolicy::Refuse,
-            keep_schema: true,
+            is_copy: false,
             whole_copy_below: 100,
             actor,
             run: None,
@@ -75,9 +76,9 @@ impl Settings {
         }
     }
 
-    /// The same for a throw-away copy, of which no archive is made, and which nobody else changes.
+    /// The same for a throw-away copy, of which no archive is made.
     pub(crate) fn on_a_copy(&self) -> Self {
-        Self { snapshot: None, drift: DriftPolicy::Ignore, keep_schema: false, ..self.clone() }
+        Self { snapshot: None, drift: DriftPolicy::Ignore, is_copy: true, ..self.clone() }
     }
 
     /// What the server's list of sessions calls ours, so that whoever waits for it knows whom to ask.

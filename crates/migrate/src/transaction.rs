@@ -39,8 +39,7 @@ pub(crate) const PREPARE_SESSION: &str = "set default_transaction_read_only = on
 /// The same and the limits, as a session has them from its beginning.
 pub(crate) fn session_settings(settings: &Settings) -> Vec<(&'static str, String)> {
     let milliseconds = |limit: Duration| limit.as_millis().to_string();
-    // What is thrown away need not be on disk.
-    let on_disk = (!settings.keep_schema).then(|| ("synchronous_commit", "off".to_owned()));
+    let on_disk = settings.is_copy.then(|| ("synchronous_commit", "off".to_owned()));
     let settings = [
         ("default_transaction_read_only", "on".into()),
         ("standard_conforming_strings", "on".into()),
@@ -62,6 +61,8 @@ pub(crate) struct OwnSession {
     pub(crate) limited: bool,
     /// Whether it knows the prepared statement that records what was applied.
     pub(crate) prepared: bool,
+    /// Whether the history's tables are there and up to date, which nobody else can change on a copy.
+    pub(crate) has_tables: bool,
 }
 
 /// The connection, what limits it, and who watches it.

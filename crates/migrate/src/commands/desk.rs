@@ -8,10 +8,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::connect::ConnectErrorKind;
-use crate::current::Expected;
+use crate::current::{Expected, Known};
 use crate::database::Database;
-use crate::files::{FilesError, Migrations};
-use crate::memo::{self, Memo};
+use crate::files::{FilesError, Migrations, outline};
+use crate::memo::{self, Memo, Note};
 use crate::progress::Progress;
 use crate::settings::Settings;
 
@@ -87,23 +87,36 @@ pub trait Desk: Send + Sync {
     fn annotate(&self, line: &str);
 }
 
+/// What a command must know of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// All of them, whatever the database has.
+    Files,
+    /// Nothing, if the database has what they hold.
+    Difference,
+}
+
 /// What is known of a directory's files.
 enum Files {
     /// They were read.
     Read(Migrations),
     /// They are as they were when they were read last, and a database that has them says this.
-    Known(Expected),
+    Known(Memo, Note),
 }
 
 impl Files {
-    /// Reads them, unless the `notes` tell of them.
-    fn look(directory: &Path, notes: Option<&Path>) -> Result<Self, FilesError> {
-        let memo = notes.and_then(|notes| Memo::among(notes, directory));
-        if let Some(expected) = memo.as_ref().and_then(Memo::read) {
-            return Ok(Self::Known(expected));
+    /// Reads them, unless the `note` tells of them.
+    fn look(directory: &Path, memo: Option<Memo>, note: Option<Note>) -> Result<Self, FilesError> {
+        let Some(memo) = memo else { return Migrations::read(directory).map(Self::Read) };
+        let outline = outline(directory).map(hex::encode);
+        if let Some(note) = note.filter(|note| outline.as_ref() == Some(&note.outline)) {
+            return Ok(Self::Known(memo, note));
         }
         let migrations = Migrations::read(directory)?;
-        memo.iter().for_each(|memo| memo.write(&Expected::of(&migrations)));
+        if let Some(outline) = outline {
+            let known = Known { expected: Expected::of(&migrations), digest: None };
+            memo.write(&Note { outline, known });
+        }
         Ok(Self::Read(migrations))
     }
 }
@@ -144,7 +157,7 @@ impl dyn Desk + '_ {
     }
 
     /// The migrations' files, and the database with what it says of them already read, both at one time: there may be
-    /// thousands of files. No files if it is known without them, where that is `enough`, that the database has what they hold. If
+    /// thousands of files. No files if the database is known to have what they hold, and that is all there is `need` to know. If
     /// both fail, the files are told.
     ///
     /// # Errors
@@ -152,13 +165,15 @@ impl dyn Desk + '_ {
     pub async fn read_and_connect(
         &self,
         settings: Settings,
-        enough: bool,
+        need: Need,
     ) -> Result<(Option<Migrations>, Database), Failed> {
         let directory = self.directory().to_owned();
-        let notes = self.notes().filter(|_| enough);
-        let mut looking =
-            tokio::task::spawn_blocking(move || Files::look(&directory, notes.as_deref()));
-        let mut connecting = std::pin::pin!(self.connect_ahead(settings));
+        let notes = self.notes().filter(|_| need == Need::Difference);
+        let memo = notes.and_then(|notes| Memo::among(&notes, &directory));
+        let note = memo.as_ref().and_then(Memo::read);
+        let known = note.as_ref().map(|note| note.known.clone());
+        let mut looking = tokio::task::spawn_blocking(move || Files::look(&directory, memo, note));
+        let mut connecting = std::pin::pin!(self.connect_ahead(settings, known.as_ref()));
         let mut connected = None;
         let looked = loop {
             tokio::select! {
@@ -172,10 +187,10 @@ impl dyn Desk + '_ {
         };
         match (looked, database) {
             (Files::Read(migrations), database) => Ok((Some(migrations), database?)),
-            (Files::Known(expected), Ok(database)) if database.has(&expected) => {
+            (Files::Known(memo, note), Ok(database)) if is_noted(&memo, &note, &database) => {
                 Ok((None, database))
             }
-            (Files::Known(_), database) => {
+            (Files::Known(..), database) => {
                 let directory = self.directory().to_owned();
                 let read = tokio::task::spawn_blocking(move || Migrations::read(&directory)).await;
                 Ok((Some(read.map_err(Failed::usage)?.map_err(Failed::usage)?), database?))
@@ -183,9 +198,13 @@ impl dyn Desk + '_ {
         }
     }
 
-    async fn connect_ahead(&self, settings: Settings) -> Result<Database, Failed> {
+    async fn connect_ahead(
+        &self,
+        settings: Settings,
+        known: Option<&Known>,
+    ) -> Result<Database, Failed> {
         let mut database = self.connect_with(settings).await?;
-        let read = database.read_ahead().await;
+        let read = database.look_ahead(known).await;
         read.map_err(|error| Failed::ended(error, Exit::Failed))?;
         Ok(database)
     }
@@ -194,4 +213,14 @@ impl dyn Desk + '_ {
     pub fn tell(&self) -> impl FnMut(&Progress) + Send {
         |progress| self.hear(None, progress)
     }
+}
+
+/// Whether the database has what is noted. By what to know it again is noted too.
+fn is_noted(memo: &Memo, note: &Note, database: &Database) -> bool {
+    let Some(histories) = database.has(&note.known.expected) else { return false };
+    if let Some(digest) = histories.new_digest() {
+        let known = Known { digest: Some(digest.to_owned()), ..note.known.clone() };
+        memo.write(&Note { known, outline: note.outline.clone() });
+    }
+    true
 }

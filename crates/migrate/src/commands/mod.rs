@@ -21,7 +21,7 @@ mod status;
 pub use adopt::Adopt;
 pub use baseline::Baseline;
 pub use check::Check;
-pub use desk::{Desk, End, Failed};
+pub use desk::{Desk, End, Failed, Need};
 pub use drift::Drift;
 pub use dry_run::Reports;
 pub use fleet::{Fleet, FleetRollback, fleet_status, over_fleet};

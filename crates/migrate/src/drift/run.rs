@@ -25,7 +25,7 @@ impl SchemaRun {
         action: Action,
         on: On<'_>,
     ) -> Result<Self, Failure> {
-        if !bench.settings.keep_schema {
+        if bench.settings.is_copy {
             return Ok(Self { id: None });
         }
         let mut attempts = Attempts::new(bench.settings.lock_retry_budget);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use liftlock_migrate::commands::{Desk, End, Failed, Reports, version};
+use liftlock_migrate::commands::{Desk, End, Failed, Need, Reports, version};
 use liftlock_migrate::snapshot::Dump;
 use liftlock_migrate::{COMMENT, Database, Ran, Settings, markdown};
 use liftlock_model::{Exit, MigrationId};
@@ -53,8 +53,8 @@ pub(crate) async fn run(options: &Options, ask: &Apply) -> Result<End, Failed> {
     });
     let settings = Settings { snapshot, ..options.settings()? };
     // Of what is asked for beyond that, only the files can tell whether it makes sense.
-    let enough = ask.to.is_none() && !ask.prove;
-    let (migrations, mut database) = desk.read_and_connect(settings, enough).await?;
+    let need = if ask.to.is_none() && !ask.prove { Need::Difference } else { Need::Files };
+    let (migrations, mut database) = desk.read_and_connect(settings, need).await?;
     let Some(migrations) = migrations else { return Ok(end(&database, &[], None)) };
     let waits = match ask.contract {
         true => None,
