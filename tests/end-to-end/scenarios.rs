@@ -1,8 +1,7 @@
 //! What becomes of a promotion when something goes wrong: every fault of the stage, in every strategy, at every point. Each ends with the
 //! new version serving whole, or with the world as it was, or says what is left and takes it back once that can be done.
 //!
-//! `LIFTLOCK_SCENARIOS_WHOLE=1` tries every fault at every point in every strategy, which takes half an hour; without it, those points
-//! alone at which the strategies differ.
+//! One promotion after the other in each strategy and moment; what became of each is in a table under `target/tmp`.
 
 use std::fmt;
 use std::io::Write as _;
@@ -43,6 +42,8 @@ enum Moment {
     Start,
     /// It comes with the first users on the new version.
     First,
+    /// It comes with half of them on it.
+    Half,
     /// It comes with all of them on it.
     Last,
 }
@@ -53,6 +54,7 @@ impl Strategy {
         match moment {
             Moment::Start => None,
             Moment::First => self.first,
+            Moment::Half => self.half,
             Moment::Last => self.last,
         }
     }
@@ -63,12 +65,13 @@ impl fmt::Display for Moment {
         f.pad(match self {
             Self::Start => "before",
             Self::First => "first",
+            Self::Half => "half",
             Self::Last => "last",
         })
     }
 }
 
-/// One thing that goes wrong, and what becomes of a promotion by when it does: before it, with the first users, with all of them.
+/// One thing that goes wrong, and what becomes of a promotion by when it does: before it, with some users, with all of them.
 pub(crate) struct Row {
     pub what: &'static str,
     fault: fn(Fault) -> Fault,
@@ -76,13 +79,25 @@ pub(crate) struct Row {
     ends: [End; 3],
 }
 
+impl Row {
+    fn end(&self, moment: Moment) -> End {
+        let [start, some, all] = self.ends;
+        match moment {
+            Moment::Start => start,
+            Moment::First | Moment::Half => some,
+            Moment::Last => all,
+        }
+    }
+}
+
 /// In which way users come to the new version.
 pub(crate) struct Strategy {
     name: &'static str,
     lines: &'static str,
     pace: Pace,
-    /// How the first users are seen to come, and the last; none where that is the same, or all is over then.
+    /// How the first users are seen to come, half of them, and the last; none where that is the same, or all is over then.
     first: Option<Seen>,
+    half: Option<Seen>,
     last: Option<Seen>,
 }
 
@@ -93,6 +108,8 @@ enum Seen {
     Said(&'static str),
     /// Backend's traffic is on both target groups.
     Shared,
+    /// All of backend's traffic is on the other target group.
+    Moved,
 }
 
 pub(crate) const CANARY: Strategy = Strategy {
@@ -100,6 +117,7 @@ pub(crate) const CANARY: Strategy = Strategy {
     lines: "steps = [10, 50, 100]",
     pace: PACE,
     first: Some(Seen::Said("rollout/wave-1/smoke")),
+    half: Some(Seen::Said("rollout/wave-2/smoke")),
     last: Some(Seen::Said("rollout/wave-3/smoke")),
 };
 const LINEAR: Strategy = Strategy {
@@ -107,6 +125,7 @@ const LINEAR: Strategy = Strategy {
     lines: "strategy = \"linear\"\nincrement = 50",
     pace: PACE,
     first: Some(Seen::Said("rollout/wave-1/smoke")),
+    half: None,
     last: Some(Seen::Said("rollout/wave-2/smoke")),
 };
 const AT_ONCE: Strategy = Strategy {
@@ -114,6 +133,7 @@ const AT_ONCE: Strategy = Strategy {
     lines: "strategy = \"all-at-once\"",
     pace: PACE,
     first: None,
+    half: None,
     last: Some(Seen::Said("rollout/wave-1/smoke")),
 };
 pub(crate) const ROLLING: Strategy = Strategy {
@@ -121,15 +141,34 @@ pub(crate) const ROLLING: Strategy = Strategy {
     lines: "strategy = \"rolling\"",
     pace: PACE,
     first: None,
+    half: None,
     last: Some(Seen::Said("rollout/wave-1/smoke")),
 };
+/// A minute of ECS's, which takes three seconds in the tests, and which Liftlock takes for one: so long does it wait for answers.
+const MINUTE: u32 = 60_000;
 pub(crate) const ECS_CANARY: Strategy = Strategy {
     name: "ecs canary",
     lines: "strategy = \"ecs-canary\"\nsteps = [10, 100]",
-    // A minute of ECS's, which takes three seconds in the tests, and which Liftlock takes for one: so long does it wait for answers.
-    pace: Pace { step_bake: 60_000, bake: 0 },
+    pace: Pace { step_bake: MINUTE, bake: 0 },
     first: Some(Seen::Shared),
+    half: None,
     last: None,
+};
+const ECS_LINEAR: Strategy = Strategy {
+    name: "ecs linear",
+    lines: "strategy = \"ecs-linear\"\nincrement = 50",
+    pace: Pace { step_bake: MINUTE, bake: 0 },
+    first: None,
+    half: Some(Seen::Shared),
+    last: None,
+};
+const ECS_BLUE_GREEN: Strategy = Strategy {
+    name: "ecs blue/green",
+    lines: "strategy = \"ecs-blue-green\"",
+    pace: Pace { step_bake: MINUTE, bake: MINUTE },
+    first: None,
+    half: None,
+    last: Some(Seen::Moved),
 };
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -285,28 +324,31 @@ impl Room {
             let ran = self.project.run(&arguments).await;
             return (version, ran);
         };
+        let old = self.backend_weights().await;
         let promotion = self.project.start(&arguments, &[]);
-        let ran = match seen {
-            Seen::Said(text) => {
-                let promotion = promotion.heard_until(text).await;
-                add().await;
-                promotion.end().await
-            }
-            Seen::Shared => {
-                let shared = until("users are on both", async || {
-                    let all = self.project.weights().await;
-                    all.iter().any(|(name, of)| name == "backend" && !of.contains(&0))
-                });
-                let mut end = std::pin::pin!(promotion.end());
-                tokio::select! {
-                    ran = &mut end => panic!("it ended too early: {}", ran.report()),
-                    () = shared => {}
-                }
-                add().await;
-                end.await
-            }
-        };
-        (version, ran)
+        if let Seen::Said(text) = seen {
+            let promotion = promotion.heard_until(text).await;
+            add().await;
+            return (version, promotion.end().await);
+        }
+        let has_come = until("users are where they are waited for", async || {
+            let now = self.backend_weights().await;
+            let is_shared = !now.contains(&0);
+            if matches!(seen, Seen::Shared) { is_shared } else { !is_shared && now != old }
+        });
+        let mut end = std::pin::pin!(promotion.end());
+        tokio::select! {
+            ran = &mut end => panic!("it ended too early: {}", ran.report()),
+            () = has_come => {}
+        }
+        add().await;
+        (version, end.await)
+    }
+
+    /// Which share each of backend's target groups has.
+    async fn backend_weights(&self) -> Vec<u32> {
+        let all = self.project.weights().await;
+        all.into_iter().find(|(name, _)| name == "backend").unwrap().1
     }
 
     /// Promotes while this goes wrong, and tells what became of it.
@@ -341,38 +383,27 @@ impl Room {
         Ok((end, ran))
     }
 
-    /// Every fault at these moments; what became of each is in a table under `target/tmp`, line by line as it goes.
-    async fn every_fault(mut self, moments: &[Moment]) {
-        let when: Vec<_> = moments.iter().map(Moment::to_string).collect();
-        let name = format!("scenarios-{}-{}.txt", self.strategy.name, when.join("-"));
-        let name = name.replace(' ', "-");
+    /// Every fault at this moment; what became of each is in a table under `target/tmp`, line by line as it goes.
+    async fn every_fault(mut self, moment: Moment) {
+        let name =
+            format!("scenarios-{}-{moment}.txt", self.strategy.name).replace([' ', '/'], "-");
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let mut table = std::fs::File::create(path).unwrap();
-        writeln!(
-            table,
-            "{}\n{:42} {:9} {:16} became",
-            self.strategy.name, "fault", "comes", "expected"
-        )
-        .unwrap();
+        let head = format!("{:42} {:9} {:16} became", "fault", "comes", "expected");
+        writeln!(table, "{}\n{head}", self.strategy.name).unwrap();
         let mut wrong = String::new();
         let only = std::env::var("LIFTLOCK_SCENARIO").unwrap_or_default();
         for row in rows().into_iter().filter(|row| row.what.contains(&only)) {
-            for (moment, expected) in
-                [Moment::Start, Moment::First, Moment::Last].into_iter().zip(row.ends)
-            {
-                if !moments.contains(&moment) {
-                    continue;
-                }
-                let became = self.becomes(&row, moment).await;
-                let told = became.as_ref().map_or("neither".to_owned(), |(end, _)| end.to_string());
-                writeln!(table, "{:42} {moment:9} {expected:16} {told}", row.what).unwrap();
-                let why = match became {
-                    Ok((end, _)) if end == expected => continue,
-                    Ok((_, ran)) => ran.report(),
-                    Err(why) => why,
-                };
-                wrong += &format!("\n{} ({moment}): {told}, not {expected}\n{why}", row.what);
-            }
+            let expected = row.end(moment);
+            let became = self.becomes(&row, moment).await;
+            let told = became.as_ref().map_or("neither".to_owned(), |(end, _)| end.to_string());
+            writeln!(table, "{:42} {moment:9} {expected:16} {told}", row.what).unwrap();
+            let why = match became {
+                Ok((end, _)) if end == expected => continue,
+                Ok((_, ran)) => ran.report(),
+                Err(why) => why,
+            };
+            wrong += &format!("\n{} ({moment}): {told}, not {expected}\n{why}", row.what);
         }
         assert!(wrong.is_empty(), "{}\n{wrong}", self.strategy.name);
     }
@@ -393,53 +424,110 @@ fn names_what_is_left(before: &World, now: &World, ran: &Ran) -> Result<(), Stri
     if missing.is_empty() { Ok(()) } else { Err(format!("{missing:#?}\n{}", ran.report())) }
 }
 
-/// Tries every fault in this strategy at the moments that are tried always, or at all that it has. What comes before there are users is the
-/// same in each. A canary's moments are tests of their own, since one test would take longer than all others beside it.
-async fn whatever_goes_wrong(strategy: &'static Strategy, always: &[Moment], whole: &[Moment]) {
+/// Tries every fault in this strategy at this moment. Each is a test of its own: one for all would take longer than all others beside it.
+async fn whatever_goes_wrong(strategy: &'static Strategy, moment: Moment) {
     let Some(room) = Room::new(strategy).await else { return };
-    let is_whole = std::env::var_os("LIFTLOCK_SCENARIOS_WHOLE").is_some();
-    room.every_fault(if is_whole { whole } else { always }).await;
+    room.every_fault(moment).await;
 }
 
 /// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary that does not come far.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_before_a_canary_it_ends_whole() {
-    whatever_goes_wrong(&CANARY, &[Moment::Start], &[Moment::Start]).await;
+    whatever_goes_wrong(&CANARY, Moment::Start).await;
 }
 
 /// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary's first users.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_for_a_canarys_first_users_it_ends_whole() {
-    whatever_goes_wrong(&CANARY, &[Moment::First], &[Moment::First]).await;
+    whatever_goes_wrong(&CANARY, Moment::First).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary that has half of the users.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_amid_a_canary_it_ends_whole() {
+    whatever_goes_wrong(&CANARY, Moment::Half).await;
 }
 
 /// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary that has all users.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_at_a_canarys_end_it_ends_whole() {
-    whatever_goes_wrong(&CANARY, &[Moment::Last], &[Moment::Last]).await;
+    whatever_goes_wrong(&CANARY, Moment::Last).await;
 }
 
-/// Shows A-RB-1, C-RB-1 and D-RB-1 for equal steps.
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for equal steps that do not come far.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_in_equal_steps_it_ends_whole() {
-    let all = [Moment::Start, Moment::First, Moment::Last];
-    whatever_goes_wrong(&LINEAR, &[Moment::First], &all).await;
+async fn whatever_goes_wrong_before_equal_steps_it_ends_whole() {
+    whatever_goes_wrong(&LINEAR, Moment::Start).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for the first users of equal steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_for_the_first_users_of_equal_steps_it_ends_whole() {
+    whatever_goes_wrong(&LINEAR, Moment::First).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for equal steps that have all users.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_at_the_end_of_equal_steps_it_ends_whole() {
+    whatever_goes_wrong(&LINEAR, Moment::Last).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for blue/green in one step that does not come far.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_before_all_at_once_it_ends_whole() {
+    whatever_goes_wrong(&AT_ONCE, Moment::Start).await;
 }
 
 /// Shows A-RB-1, C-RB-1 and D-RB-1 for blue/green in one step.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_all_at_once_it_ends_whole() {
-    whatever_goes_wrong(&AT_ONCE, &[Moment::Last], &[Moment::Start, Moment::Last]).await;
+async fn whatever_goes_wrong_after_all_at_once_it_ends_whole() {
+    whatever_goes_wrong(&AT_ONCE, Moment::Last).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for tasks that are not replaced where they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_before_tasks_are_replaced_it_ends_whole() {
+    whatever_goes_wrong(&ROLLING, Moment::Start).await;
 }
 
 /// Shows A-RB-1, C-RB-1 and D-RB-1 for tasks that are replaced where they are.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_while_tasks_are_replaced_it_ends_whole() {
-    whatever_goes_wrong(&ROLLING, &[Moment::Last], &[Moment::Start, Moment::Last]).await;
+async fn whatever_goes_wrong_after_tasks_are_replaced_it_ends_whole() {
+    whatever_goes_wrong(&ROLLING, Moment::Last).await;
 }
 
-/// Shows A-RB-1, C-RB-1 and D-RB-1 for traffic that ECS itself moves.
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for a canary of ECS's own that does not come far.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_while_ecs_moves_traffic_it_ends_whole() {
-    whatever_goes_wrong(&ECS_CANARY, &[Moment::First], &[Moment::Start, Moment::First]).await;
+async fn whatever_goes_wrong_before_an_ecs_canary_it_ends_whole() {
+    whatever_goes_wrong(&ECS_CANARY, Moment::Start).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for the first users of a canary of ECS's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_for_an_ecs_canarys_first_users_it_ends_whole() {
+    whatever_goes_wrong(&ECS_CANARY, Moment::First).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for equal steps of ECS's own that do not come far.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_before_equal_steps_of_ecs_it_ends_whole() {
+    whatever_goes_wrong(&ECS_LINEAR, Moment::Start).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for half of the users in equal steps of ECS's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_amid_equal_steps_of_ecs_it_ends_whole() {
+    whatever_goes_wrong(&ECS_LINEAR, Moment::Half).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for traffic that ECS is to move all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_before_ecs_moves_all_at_once_it_ends_whole() {
+    whatever_goes_wrong(&ECS_BLUE_GREEN, Moment::Start).await;
+}
+
+/// Shows A-RB-1, C-RB-1 and D-RB-1 for traffic that ECS moves all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_after_ecs_moved_all_at_once_it_ends_whole() {
+    whatever_goes_wrong(&ECS_BLUE_GREEN, Moment::Last).await;
 }

@@ -18,7 +18,6 @@ use crate::failure::{Failure, ScriptError, reason};
 use crate::files::{Migration, Migrations, Script};
 use crate::finding::Finding;
 use crate::schema::{Difference, ObjectChange, Reader, Schema};
-use crate::session::Watcher;
 use crate::shadow::need::{Name, names};
 use crate::shadow::sizes::{self, Sizes, null_fraction};
 use crate::shadow::{Copied, Dump, Shadow, TrialError};
@@ -43,6 +42,19 @@ impl Stage {
         let shadow = Shadow::like(target, scripts, dump, needed).await?;
         let database = Database::connect(&shadow.url, target.settings.on_a_copy()).await?;
         Ok(Self { database, shadow })
+    }
+
+    /// How large its tables are where they have rows.
+    async fn sizes(&mut self, target: &mut Database) -> Result<Sizes, DryRunError> {
+        let tables = match self.shadow.dump.as_ref().and_then(Dump::part) {
+            None => None,
+            Some(_) => {
+                let read = sizes::tables(&mut self.database.connection).await;
+                Some(read.map_err(|error| failed(&self.database.address.place, &error))?)
+            }
+        };
+        let sizes = sizes::read(&mut target.connection, tables.as_deref()).await;
+        sizes.map_err(|error| failed(&target.address.place, &error))
     }
 
     /// Names that something has, where it matters.
@@ -88,15 +100,8 @@ impl<'a> Bench<'a> {
             .iter()
             .flat_map(|one| [Some(&one.up), Some(&one.rollback), one.verify.as_ref()]);
         let scripts: Vec<&Script> = scripts.flatten().collect();
-        let sizes = sizes_beside(&target.watcher);
-        let (stage, sizes) = tokio::join!(Stage::open(target, &scripts, None, needed), sizes);
-        let mut stage = stage?;
-        let sizes = match sizes {
-            Some(sizes) => sizes,
-            None => sizes::read(&mut target.connection)
-                .await
-                .map_err(|error| failed(&target.address.place, &error))?,
-        };
+        let mut stage = Stage::open(target, &scripts, None, needed).await?;
+        let sizes = stage.sizes(target).await?;
         let (reader, base) = look(&mut stage.database).await?;
         let names = stage.names().await?;
         Ok(Self {
@@ -226,6 +231,7 @@ impl<'a> Bench<'a> {
         self.schema = self.reader.schema();
         self.surface = self.base.clone();
         self.origins = origins(&self.base);
+        self.sizes = self.stage.sizes(self.target).await?;
         self.copied = self.copied.take().map(|copied| copied.all_since(why));
         self.broken.clear();
         self.findings.clear();
@@ -332,15 +338,6 @@ impl<'a> Bench<'a> {
 
 fn failed(database: &str, error: &sqlx::Error) -> DryRunError {
     TrialError::Database { database: database.to_owned(), reason: reason(error) }.into()
-}
-
-/// The sizes, read over a connection of their own while the copy is made; none where there is no other connection.
-fn sizes_beside(watcher: &Watcher) -> impl Future<Output = Option<Sizes>> + use<> {
-    let another = watcher.another();
-    async move {
-        let mut connection = another.await.ok()?;
-        sizes::read(&mut connection).await.ok()
-    }
 }
 
 async fn look(database: &mut Database) -> Result<(Reader, Surface), DryRunError> {

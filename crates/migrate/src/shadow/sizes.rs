@@ -28,7 +28,8 @@ const SIZES: &str = "
     select format('%I.%I', n.nspname, c.relname) as name, c.reltuples::int8 as rows, BYTES::int8 as bytes
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't'
-      and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'";
+      and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
+      and ($1::text[] is null or format('%I.%I', n.nspname, c.relname) = any ($1))";
 const EXACT: &str = "case c.relkind when 'p'
     then (select coalesce(sum(pg_total_relation_size(p.relid)), 0) from pg_partition_tree(c.oid) p)
     else pg_total_relation_size(c.oid) end";
@@ -36,28 +37,38 @@ const ROUGH: &str = "c.relpages::int8 * current_setting('block_size')::int8";
 
 /// How many of them there are.
 pub(crate) async fn count(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    let count = format!("select count(*) from ({}) sizes", SIZES.replace("BYTES", "0"));
-    let count = sqlx::raw_sql(sqlx::AssertSqlSafe(count)).fetch_one(connection).await?;
-    Ok(usize::try_from(count.try_get::<i64, _>(0)?).unwrap_or(usize::MAX))
+    Ok(ask(connection, "0", None).await?.len())
 }
 
-/// Reads the sizes. Writes nothing, waits for nobody for longer than a second.
-pub(crate) async fn read(connection: &mut PgConnection) -> Result<Sizes, sqlx::Error> {
+/// The full names of all tables.
+pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    Ok(ask(connection, "0", None).await?.into_keys().collect())
+}
+
+/// Reads the sizes, of these tables or of all. Writes nothing, waits for nobody for longer than a second.
+pub(crate) async fn read(
+    connection: &mut PgConnection,
+    of: Option<&[String]>,
+) -> Result<Sizes, sqlx::Error> {
     sqlx::raw_sql("begin read only; set local lock_timeout = '1s'")
         .execute(&mut *connection)
         .await?;
-    let exact = ask(connection, EXACT).await;
+    let exact = ask(connection, EXACT, of).await;
     sqlx::raw_sql("rollback").execute(&mut *connection).await?;
     match exact {
-        Err(sqlx::Error::Database(_)) => ask(connection, ROUGH).await,
+        Err(sqlx::Error::Database(_)) => ask(connection, ROUGH, of).await,
         other => other,
     }
 }
 
-async fn ask(connection: &mut PgConnection, bytes: &str) -> Result<Sizes, sqlx::Error> {
-    let query = sqlx::AssertSqlSafe(SIZES.replace("BYTES", bytes));
+async fn ask(
+    connection: &mut PgConnection,
+    bytes: &str,
+    of: Option<&[String]>,
+) -> Result<Sizes, sqlx::Error> {
+    let query = sqlx::query(sqlx::AssertSqlSafe(SIZES.replace("BYTES", bytes))).bind(of);
     let mut sizes = Sizes::new();
-    for row in sqlx::raw_sql(query).fetch_all(connection).await? {
+    for row in query.persistent(false).fetch_all(connection).await? {
         let rows = u64::try_from(row.try_get::<i64, _>("rows")?).ok();
         let bytes = u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0);
         sizes.insert(row.try_get("name")?, TableSize { rows, bytes });
