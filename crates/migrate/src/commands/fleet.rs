@@ -39,8 +39,8 @@ pub struct Fleet {
     /// Also what is of the contract phase: no version that needs what it takes away is running any more
     #[arg(long)]
     contract: bool,
-    /// Only shows how each stands: what is pending, what others have changed; nothing is applied
-    #[arg(long, conflicts_with_all = ["canary", "max_failures", "waves", "to", "contract"])]
+    /// Only shows how each stands: what is pending, what others have changed; nothing is applied, so that the order does not matter
+    #[arg(long, conflicts_with_all = ["to", "contract"])]
     status: bool,
     #[command(flatten)]
     back: FleetRollback,

@@ -126,7 +126,8 @@ impl fmt::Display for FleetReport {
         if let Some(why) = &self.stopped {
             write!(
                 f,
-                "\nstopped: {why}\nnext: mend it and run the same command again; what is done is not done twice"
+                "\nstopped: {why}\nnext: mend it (what is changed by hand for that in a schema has to be accepted: `migrate drift --accept REASON`) and run \
+                 the same command again; what is done is not done twice"
             )?;
         }
         Ok(())
