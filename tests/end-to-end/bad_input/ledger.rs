@@ -2,7 +2,7 @@
 
 use liftlock_testkit::{ClosedPort, TestDatabase};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use super::database::with;
 use super::scene::{COMMIT, SECRET, Scene};
@@ -15,6 +15,8 @@ async fn past(scene: &Scene, sql: &str) {
     let path = scene.path(".liftlock/ledger.db");
     let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    // Only then is what was written in the file itself.
+    connection.close().await.unwrap();
 }
 
 /// Shows C-RB-2, so far as it is about the record: the first broken entry is named, and nothing is built on it.

@@ -151,7 +151,8 @@ async fn how_each_database_of_a_fleet_stands_is_told() {
     let (code, _, said) =
         tenants.migrate(&files, &["--list", &path("behind.txt"), "--to", "V0001"]);
     assert_eq!(code, 0, "{said}");
-    let (code, report, said) = tenants.migrate(&files, &["--list", &list, "--canary", whole, "--status"]);
+    let (code, report, said) =
+        tenants.migrate(&files, &["--list", &list, "--canary", whole, "--status"]);
     assert_eq!(code, 0, "what is pending is no failure: {said}");
     let stands = |report: &Value, at: usize| report["databases"][at]["standing"].clone();
     let pending = |standing: &Value| standing["status"]["pending"].as_array().map(Vec::len);
