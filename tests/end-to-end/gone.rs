@@ -205,8 +205,7 @@ async fn a_promotion_that_slept_while_ecs_moved_traffic_goes_no_further() {
     until("all traffic is back on the old version", async || project.weights().await == weights)
         .await;
     kill_process(pid, Signal::CONT).unwrap();
-    // By its own clock, or since the switch is gone, whichever it sees first.
-    let ended = promotion.end().await.exits(1).says("dead-man's switch");
+    let ended = promotion.end().await.exits(1).says_that_it_slept();
     assert_eq!(project.world().await, before, "{}", ended.report());
     project.serves("1.1.0").await;
     project.is_settled().await;

@@ -441,6 +441,19 @@ impl Ran {
         self
     }
 
+    /// Asserts that it turned back since it slept for longer than backend's dead-man's switch waits: by its own clock, or since the switch
+    /// is gone, whichever it saw first.
+    #[track_caller]
+    pub(crate) fn says_that_it_slept(self) -> Self {
+        let reasons = [
+            "was not heard of for longer than its dead-man's switch waits",
+            "the dead-man's switch of backend is gone",
+        ];
+        let said = reasons.iter().any(|why| self.stdout.contains(why) || self.stderr.contains(why));
+        assert!(said, "nothing says one of {reasons:?}: {}", self.report());
+        self
+    }
+
     /// Each line of standard output as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Vec<Value> {

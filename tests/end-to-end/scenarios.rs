@@ -51,12 +51,13 @@ enum Moment {
 impl Strategy {
     /// How this moment is seen to come; none for what is there before.
     fn seen(&self, moment: Moment) -> Option<Seen> {
-        match moment {
-            Moment::Start => None,
+        let seen = match moment {
+            Moment::Start => return None,
             Moment::First => self.first,
             Moment::Half => self.half,
             Moment::Last => self.last,
-        }
+        };
+        Some(seen.unwrap_or_else(|| panic!("{} has no moment {moment}", self.name)))
     }
 }
 

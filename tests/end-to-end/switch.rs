@@ -60,9 +60,7 @@ async fn a_promotion_that_slept_too_long_goes_no_further() {
     until("all traffic is back on the old version", async || project.weights().await == weights)
         .await;
     kill_process(promotion.started.pid(), Signal::CONT).unwrap();
-    let ended = promotion.end().await.exits(1);
-    let said = ended.stdout + &ended.stderr;
-    assert!(said.contains("dead-man's switch"), "{said}");
+    promotion.end().await.exits(1).says_that_it_slept();
     assert_eq!(project.world().await, before);
     project.serves("1.1.0").await;
     project.is_settled().await;

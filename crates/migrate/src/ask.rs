@@ -8,7 +8,12 @@ pub(crate) async fn one<T>(connection: &mut PgConnection, sql: String) -> Result
 where
     T: for<'r> Decode<'r, Postgres> + Type<Postgres>,
 {
-    sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?.try_get(0)
+    row(connection, sql).await?.try_get(0)
+}
+
+/// The only row.
+pub(crate) async fn row(connection: &mut PgConnection, sql: String) -> Result<PgRow, sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await
 }
 
 /// The first value of the row, if there is one.

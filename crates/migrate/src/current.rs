@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sqlx::{PgConnection, Row as _};
 
+use crate::ask;
 use crate::connect::MARK;
 use crate::files::Migrations;
 use crate::outside;
@@ -87,21 +87,22 @@ impl Histories {
         known: Option<&Known>,
     ) -> Result<Self, sqlx::Error> {
         let there = THERE.replace("$mark", &format!("'{MARK}'"));
-        let there = one(connection, there).await?;
+        let there = ask::row(connection, there).await?;
         let (tables, journal): (Option<bool>, bool) = (there.try_get(0)?, there.try_get(1)?);
         if tables != Some(true) {
             return Ok(Self::default());
         }
         let half_done = journal && !outside::halves(connection).await?.is_empty();
         if let Some(Known { expected, digest: Some(digest) }) = known
-            && one(connection, DIGEST.to_owned()).await?.try_get::<String, _>(0)? == *digest
+            && ask::one::<String>(connection, DIGEST.to_owned()).await? == *digest
         {
             return Ok(Self { told: Some(expected.clone()), digest: None, half_done });
         }
         // In one statement: the digest must be that of the rows that were looked at.
         let digest = if known.is_some() { DIGEST } else { "select null::text" };
         let [ours, refinery] = HISTORIES;
-        let all = one(connection, format!("select ({ours}), ({refinery}), ({digest})")).await?;
+        let all =
+            ask::row(connection, format!("select ({ours}), ({refinery}), ({digest})")).await?;
         let told = Some(Expected([all.try_get(0)?, all.try_get(1)?]));
         Ok(Self { told, digest: all.try_get(2)?, half_done })
     }
@@ -120,10 +121,6 @@ impl Histories {
     pub(crate) fn new_digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
-}
-
-async fn one(connection: &mut PgConnection, sql: String) -> Result<PgRow, sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await
 }
 
 fn our_text(migrations: &Migrations) -> String {

@@ -170,7 +170,7 @@ impl Database {
         if pending.is_empty() {
             return Ok(result);
         }
-        let tables = sizes::count(&mut self.connection).await.map_err(failed)?;
+        let tables = sizes::tables(&mut self.connection).await.map_err(failed)?.len();
         result.findings = findings::order(&pending);
         try_all(self, migrations, &pending, tables, &mut result).await?;
         let known = self.known().await.map_err(|error| TrialError::Database {

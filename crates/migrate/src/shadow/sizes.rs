@@ -35,11 +35,6 @@ const EXACT: &str = "case c.relkind when 'p'
     else pg_total_relation_size(c.oid) end";
 const ROUGH: &str = "c.relpages::int8 * current_setting('block_size')::int8";
 
-/// How many of them there are.
-pub(crate) async fn count(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    Ok(ask(connection, "0", None).await?.len())
-}
-
 /// The full names of all tables.
 pub(crate) async fn tables(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     Ok(ask(connection, "0", None).await?.into_keys().collect())
